@@ -23,8 +23,7 @@ from myosu.nets.popart import PopArt
 from myosu.presets import load_preset
 from myosu.rewards.environment import EnvironmentReward
 
-SMALL = ppo.Config(num_envs=16, rollout_steps=8, batch_size=64, hidden=(16,), learning_rate=1e-2, desired_kl=0.0,
-                   discount=0.5)
+SMALL = ppo.Config(num_envs=16, rollout_steps=8, batch_size=64, hidden=(16,), learning_rate=1e-2, discount=0.5)
 
 
 def value_of(loop, observation):

@@ -17,7 +17,7 @@ from myosu.errors import UserError
 from myosu.games import load_game
 
 CONFIG = ppo.Config(num_envs=8, rollout_steps=16, batch_size=64, hidden=(16,), channels=4, blocks=0, learning_rate=1e-3,
-                    desired_kl=0.0, recordings=("some",), cloning_weight=0.5)
+                    recordings=("some",), cloning_weight=0.5)
 
 
 class Tells(gymnasium.Env):

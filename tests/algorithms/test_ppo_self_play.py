@@ -15,7 +15,7 @@ from myosu.losses.advantage import generalized_advantages
 
 TICTACTOE, CONNECT_FOUR = load_game("tictactoe"), load_game("connect_four")
 SMALL = ppo.Config(num_envs=64, rollout_steps=16, batch_size=256, channels=16, hidden=(64,), learning_rate=1e-3,
-                   desired_kl=0.0, entropy_weight=0.02, gae_lambda=0.8, opening_plies=4)
+                   entropy_weight=0.02, gae_lambda=0.8, opening_plies=4)
 
 
 def test_next_value_is_negated_for_the_other_player():

@@ -147,8 +147,7 @@ class Brightest(gymnasium.Env):
 
 @pytest.mark.parametrize("algorithm", [ppo, dqn])
 def test_small_uint8_and_float_images_are_learnt_alike(algorithm):
-    config = {ppo: ppo.Config(num_envs=8, rollout_steps=16, batch_size=64, learning_rate=3e-3, desired_kl=0.0,
-                               channels=8),
+    config = {ppo: ppo.Config(num_envs=8, rollout_steps=16, batch_size=64, learning_rate=3e-3, channels=8),
               dqn: dqn.Config(num_envs=8, learning_starts=64, replay_ratio=16.0, discount=0.0, channels=8)}[algorithm]
     earned = []
     for bright in (255, 1):

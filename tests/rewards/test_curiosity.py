@@ -22,7 +22,7 @@ from myosu.rewards.icm import BETA, ICM
 from myosu.rewards.rnd import RND
 
 PPO = ppo.Config(num_envs=8, rollout_steps=64, batch_size=128, hidden=(64,), learning_rate=1e-3, entropy_weight=0.01,
-                 desired_kl=0.0, discount=0.97)
+                 discount=0.97)
 SAC = sac.Config(hidden=(64,), num_envs=8, learning_starts=256, batch_size=64, replay_ratio=16.0,
                  replay_capacity=20_000, learning_rate=1e-3, discount=0.97, temperature=0.02, entropy_in_values=False)
 DQN = dqn.Config(hidden=(32,), num_envs=8, learning_starts=64, batch_size=32, replay_ratio=16.0, replay_capacity=2000)

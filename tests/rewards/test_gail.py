@@ -108,8 +108,7 @@ def catches(episodes):
 
 CONFIG = sac.Config(hidden=(32,), discount=0.9, num_envs=4, replay_capacity=2000, learning_starts=64, batch_size=64,
                     replay_ratio=32.0, learning_rate=5e-3, tau=0.1, temperature=0.02)
-PPO = ppo.Config(num_envs=8, rollout_steps=32, batch_size=64, hidden=(32,), discount=0.9, learning_rate=3e-3,
-                 desired_kl=0.0)
+PPO = ppo.Config(num_envs=8, rollout_steps=32, batch_size=64, hidden=(32,), discount=0.9, learning_rate=3e-3)
 SPEC = GymVectorEnv(Door, 1).spec
 
 
@@ -201,7 +200,7 @@ def test_cart_pole_is_imitated_without_its_reward(monkeypatch):
     assert len(shown["action"]) == 2500
     monkeypatch.setattr(ppo, "reward_signals", lambda config, spec, seed: [
         GAIL(spec, shown, partial(ppo._action_features, spec), 0.99, learning_rate=1e-3, epochs=4)])
-    config = ppo.Config(epochs=10, desired_kl=0.0, anneal_learning_rate=True, anneal_clip_range=True)
+    config = ppo.Config(epochs=10, anneal_learning_rate=True, anneal_clip_range=True)
     loop = InTurn(ppo, config, GymVectorEnv("CartPole-v1", 8, 0), 0).run(40_960)
     found = returns(loop.agent(), GymVectorEnv("CartPole-v1", 10, 1), 10).mean()
     assert found >= 450, found

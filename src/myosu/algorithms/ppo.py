@@ -113,7 +113,7 @@ class Config:
     """Anneal the clip range linearly to 0 over the run."""
     learning_rate: float = 3e-4
     """Adam's learning rate."""
-    desired_kl: float = 0.01
+    desired_kl: float = 0.0
     """Adapt the learning rate, up to 10 times and down to a tenth of ``learning_rate``, so that training on a rollout
     moves the policy by about this KL divergence; 0: do not adapt it."""
     anneal_learning_rate: bool = False
