@@ -1,5 +1,6 @@
-"""Results of PPO and DQN without flags (presets: Pendulum, MountainCarContinuous) in small third-party environments: the mean return of 100 episodes after a fixed
-number of steps, its median over seeds, and whether it reaches the target.
+"""Results of PPO and DQN without flags in small third-party environments (Pendulum and MountainCarContinuous have
+presets): the mean return of 100 episodes after a fixed number of steps, its median over seeds, and whether it reaches
+the target.
 
     pip install minigrid flappy-bird-gymnasium
     python benchmarks/small_environments.py                                 # all of them with seeds 0 to 4

@@ -388,7 +388,7 @@ def test_noise_of_continuous_actions_is_correlated_and_standard_normal(correlati
 
 
 def test_noise_of_discrete_actions_cannot_be_correlated():
-    with pytest.raises(UserError, match="noise_correlation = 0.8 has no meaning for discrete actions"):
+    with pytest.raises(UserError, match=r"noise_correlation = 0\.8 has no meaning for discrete actions"):
         ppo.resolve(dataclasses.replace(SMALL, noise_correlation=0.8), GymVectorEnv("CartPole-v1", 1).spec, False)
 
 

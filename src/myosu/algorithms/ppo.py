@@ -870,7 +870,8 @@ class Learner:
         return copy.deepcopy({
             "net": self.weights(), "optimizer": self.optimizer.state_dict(), "rng": self.rng.bit_generator.state,
             "order": self.order, "lesson": self.lesson._asdict(), "report": self.report,
-            "signals": self.signals.state_dict(), "rate_factor": self.rate_factor, **{name: getattr(self, name) for name in self._COUNTS},
+            "signals": self.signals.state_dict(), "rate_factor": self.rate_factor,
+            **{name: getattr(self, name) for name in self._COUNTS},
         })
 
     def load_state_dict(self, state: State) -> None:
