@@ -1,5 +1,5 @@
-"""Contrast by WCAG 2 of the colours in the style sheets, in both themes: 4.5:1 for text, 3:1 for dots, hints, pieces and
-curves."""
+"""Contrast by WCAG 2 of the colours in the style sheets, in both themes: 4.5:1 for text, 3:1 for dots, hints, pieces
+and curves."""
 
 import re
 from pathlib import Path

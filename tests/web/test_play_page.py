@@ -685,7 +685,7 @@ def test_review_of_a_finished_game(open_page, served, game):
     expected = [f"{k + 1}." for k in range(len(marks))] if game == "snake" else [
         "" if k % 2 else f"{k // 2 + 1}." for k in range(len(marks))]
     assert numbers == expected
-    page.locator("#first").click()
+    page.keyboard.press("Home")
     page.locator('#board[data-ply="0"]').wait_for()
     page.locator("#board .hinted").first.wait_for(state="attached")
     page.locator("#next").click()
