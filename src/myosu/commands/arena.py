@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from tyro.conf import Positional
 
-from myosu.commands.options import check_seed, trust_if
+from myosu.commands.options import check_seed, parse, trust_if
 from myosu.errors import UserError
 
 #: Number of games per player if no limit is set.
@@ -60,7 +60,7 @@ class Options:
 
 
 def main(arguments: list[str]) -> int:
-    options = tyro.cli(Options, prog="myosu arena", args=arguments)
+    options = parse(Options, "arena", arguments)
     check_seed(options.seed)
     for name, value, least in (("games", options.games, 0), ("minutes", options.minutes, 0),
                                ("workers", options.workers, 1), ("simulations", options.simulations, 1)):

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
+from myosu.commands.options import parse
 from myosu.errors import UserError
 from myosu.runs.games import GameRecord
 from myosu.runs.recordings import Recording, merit, open_recording
@@ -53,7 +54,7 @@ class Options:
 
 
 def main(arguments: list[str]) -> int:
-    options = tyro.cli(Options, prog="myosu episodes", args=arguments)
+    options = parse(Options, "episodes", arguments)
     for name, value in (("last", options.last), ("best", options.best)):
         if value is not None and value < 1:
             raise UserError(f"--{name} {value}: it must be 1 or more.")

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import json
+import shutil
+import sys
+import textwrap
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
+
+import tyro
 
 from myosu import trust
 from myosu.errors import UserError
@@ -24,6 +31,33 @@ ENV_FLAGS = {
 }
 #: Greatest value of --frame-stack.
 MOST_FRAMES = 1000
+
+
+def parse(kind: type, command: str, arguments: list[str]) -> Any:
+    """An instance of ``kind``, the command's dataclass of flags, from its arguments. Fills the lines of the help that
+    tyro leaves as long as they are: the usage and the description."""
+    page = _Page()
+    try:
+        with contextlib.redirect_stdout(page):
+            return tyro.cli(kind, prog=f"myosu {command}", args=arguments)
+    finally:
+        width = shutil.get_terminal_size().columns
+        for line in page.getvalue().splitlines():
+            if len(line) > width and "\x1b" not in line:  # a line with escape sequences is shorter than it seems
+                indent = " " * 7 if line.startswith("usage:") else ""
+                line = textwrap.fill(line, width, subsequent_indent=indent)
+            print(line)
+
+
+class _Page(io.StringIO):
+    """Takes what is printed, in the characters and colours of the terminal."""
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return getattr(sys.__stdout__, "encoding", None) or "utf-8"
+
+    def isatty(self) -> bool:
+        return sys.__stdout__ is not None and sys.__stdout__.isatty()
 
 
 def check_seed(seed: int) -> None:
