@@ -10,7 +10,7 @@ import numpy as np
 import tyro
 from tyro.conf import Positional
 
-from myosu.commands.options import check_seed, trust_if
+from myosu.commands.options import check_seed, check_simulations, trust_if
 from myosu.errors import UserError
 
 
@@ -39,8 +39,7 @@ def main(arguments: list[str]) -> int:
     options = tyro.cli(Options, prog="myosu gtp", args=arguments)
     trust_if(options.trust)
     check_seed(options.seed)
-    if options.simulations is not None and options.simulations < 1:
-        raise UserError(f"--simulations {options.simulations}: it must be 1 or more.")
+    check_simulations(options.simulations)
     import torch
 
     from myosu.evaluation.gtp_analysis import AnalysisEngine
