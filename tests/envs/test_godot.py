@@ -246,15 +246,15 @@ def test_example_project_runs_in_godot():
     courses = []
     for seed in (3, 3, 4):
         observation, _ = env.reset(seed=seed)
-        course = [observation]
+        history = [observation]
         while True:
             # move the paddle below the ball; both positions are in [-1, 1]
             move = 1 if observation[1] - observation[0] > 0.1 else -1 if observation[1] - observation[0] < -0.1 else 0
             observation, reward, terminated, truncated, _ = env.step(1 + move)
-            course.append((*observation, reward))
+            history.append((*observation, reward))
             if terminated or truncated:
                 break
-        courses.append([list(map(float, step)) for step in course])
+        courses.append([list(map(float, step)) for step in history])
     assert courses[0] == courses[1] != courses[2]
     assert sum(step[4] for step in courses[0][1:]) == 5 and terminated and len(courses[0]) == 43
     env.close()

@@ -47,7 +47,7 @@ def solo(tmp_path):
 
 def test_curves_over_minutes_steps_and_updates(duel, solo):
     curve = read_curve(duel)
-    assert curve.two_players and curve.course.tolist() == [1, 2] and curve.mean.tolist() == [-0.5, 0.75]
+    assert curve.two_players and curve.x.tolist() == [1, 2] and curve.mean.tolist() == [-0.5, 0.75]
     assert curve.interval.tolist() == [[-1.5, 1.5], [-0.25, 2.75]] and curve.episodes.shape == (0, 2)
     assert read_curve(duel, "env_steps").course.tolist() == [1000, 2500]
     assert read_curve(duel, "updates").course.tolist() == [10, 20]

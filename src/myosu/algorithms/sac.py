@@ -19,14 +19,14 @@ from torch import Tensor, nn
 
 from myosu.algorithms.checks import check_learning_starts, check_ranges
 from myosu.algorithms.demonstrations import gail_signals, load_demonstrations
-from myosu.algorithms.interface import AgentState, Experience, Thoughts, state_before
+from myosu.algorithms.interface import AgentState, Analysis, Experience, state_before
 from myosu.algorithms.off_policy import Sampler, StepActor, StepLearner
 from myosu.algorithms.soft_actions import SoftActions, make_actions
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.games.game import Symmetries
 from myosu.losses.soft import choice_log_probs, temperature_loss
-from myosu.nets.encoder import Encoder, Observation, acts_by_cell, has_pictures, layers, to_tensors
+from myosu.nets.encoder import Encoder, Observation, acts_by_cell, has_images, layers, to_tensors
 from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.inference import device_for
 from myosu.nets.memory import Memory
@@ -242,7 +242,7 @@ def make_memory(config: Config, spec: EnvSpec) -> Memory | None:
 def make_encoder(config: Config, spec: EnvSpec, memory: Memory | None) -> Encoder:
     """The shared image encoder. It has no layers for vectors and for outputs of ``memory``."""
     seen = memory.spec(spec) if memory else spec
-    return Encoder(seen, config.hidden if has_pictures(seen) else (), config.channels, config.blocks)
+    return Encoder(seen, config.hidden if has_images(seen) else (), config.channels, config.blocks)
 
 
 def cell_towers(config: Config, spec: EnvSpec, encoder: Encoder, count: int, outputs: int) -> CellTowers | None:
@@ -348,7 +348,7 @@ class Actor(StepActor):
         self.memory = state["memory"].copy()
 
 
-class Looks(NamedTuple):
+class EncodedBatch(NamedTuple):
     """Encoded observations of n transitions. now: the first observations, with gradients. after: the next observations.
     target_after: the next observations, encoded by the target's encoder and LSTM."""
 
@@ -400,7 +400,7 @@ class Learner(StepLearner):
             windows, importance = self.sampler.draw(replay, config.batch_size, progress, self.rng)
         signal_losses = self.signals.update(replay.view(windows.rows))
         batch = self._augmented(self.sampler.transitions(replay, windows))
-        seen = remembered or self._look(batch)
+        seen = remembered or self._encode_batch(batch)
         legal = self._tensor(batch["legal_actions"])
         temperature = net.log_temperature.detach().exp()
 
@@ -437,23 +437,23 @@ class Learner(StepLearner):
                 "q_mean": float(value.detach().sum(1).mean()), "entropy": float(entropy.detach().sum(1).mean()),
                 "temperature": float(temperature.mean()), **signal_losses, "gradient_norm": norm, "learning_rate": rate}
 
-    def _look(self, batch: dict[str, np.ndarray]) -> Looks:
+    def _encode_batch(self, batch: dict[str, np.ndarray]) -> EncodedBatch:
         now, after = (to_tensors(batch[name], self.device) for name in ("observation", "next_observation"))
         for critics in (self.net.critics, self.target):
             if critics.encoder.learns_scale:
                 critics.encoder.observe(now)
         with torch.no_grad():
             of_after = [critics.encoder(after) for critics in (self.net.critics, self.target)]
-        return Looks(self.net.critics.encoder(now), *of_after)
+        return EncodedBatch(self.net.critics.encoder(now), *of_after)
 
-    def _remember(self, replay: Sequences, sequences: SequenceBatch) -> Looks:
+    def _remember(self, replay: Sequences, sequences: SequenceBatch) -> EncodedBatch:
         """Run both LSTMs over the sequences, from the recurrent states that the actor stored."""
         assert self.net.critics.memory and self.target.memory
         rows, first, after = sequences.rows, *map(self._tensor, (sequences.first, sequences.after))
         observation = to_tensors(replay.columns["observation"].take(rows.ravel(), axis=0), self.device)
         state = self._tensor(replay.columns["memory"][rows[:, 0]])
         own, target = (memory(observation, state)[0][""] for memory in (self.net.critics.memory, self.target.memory))
-        return Looks((own[first], None), (own[after].detach(), None), (target[after], None))
+        return EncodedBatch((own[first], None), (own[after].detach(), None), (target[after], None))
 
     def _cloning_loss(self) -> Tensor:
         """Mean of ``SoftActions.imitation_losses`` over a random minibatch of recorded steps."""
@@ -474,7 +474,7 @@ class Learner(StepLearner):
         self.of_target.data.copy_(self.of_critics)
 
     @torch.no_grad()
-    def _targets(self, batch: dict[str, np.ndarray], seen: Looks, temperature: Tensor) -> Tensor:
+    def _targets(self, batch: dict[str, np.ndarray], seen: EncodedBatch, temperature: Tensor) -> Tensor:
         """y = R + d · (E_π Q'(s', a') + Σ_b α_b H_b), float32 [n, D, 1]. Values are averaged over branches, as in
         Tavakoli et al. 2018, equation 6. The entropy bonus belongs to the first discount."""
         outputs, legal = self.net.policy(seen.after), self._tensor(batch["next_legal_actions"])
@@ -511,8 +511,8 @@ class Agent:
         return self.player.actions(action), after if self.has_memory else None
 
     @torch.inference_mode()
-    def think(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
-              starts: np.ndarray | None = None, simulations: int | None = None) -> Thoughts:
+    def analyze(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
+              starts: np.ndarray | None = None, simulations: int | None = None) -> Analysis:
         """The policy, and the critics' value of its most likely action."""
         before = state_before(len(observation), self.player.state_size, state, starts)
         seen, after = self.player.see(observation, before)
@@ -521,7 +521,7 @@ class Agent:
         policy = choice_log_probs(logits, legal, (logits.shape[1],)).exp().cpu().numpy()
         q = self.critics.values(seen).mean(0).sum(1).cpu().numpy()
         action = policy.argmax(axis=1)
-        return Thoughts(action, policy, q[np.arange(len(q)), action], None, action[:, None].tolist(),
+        return Analysis(action, policy, q[np.arange(len(q)), action], None, action[:, None].tolist(),
                         after if self.has_memory else None)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import gymnasium
 
 from myosu.doctor.finding import Finding, by_severity
-from myosu.envs.given import note_registration, pack_given, unpack_given
+from myosu.envs.python_objects import note_registration, pack_object, unpack_object
 from myosu.errors import UserError, describe
 from myosu.processes import end, end_with, spawn
 
@@ -33,7 +33,7 @@ def examine_apart(name: str, kwargs: Mapping[str, Any], games: int | None, seed:
     """
     if name in gymnasium.registry:
         note_registration(name)
-    process, connection = spawn(_examine, name, pack_given(name), dict(kwargs), games, seed)
+    process, connection = spawn(_examine, name, pack_object(name), dict(kwargs), games, seed)
     moved = time.monotonic()
     until, calls = moved + max(seconds, SECONDS), -1
     kind, is_game, findings = name, False, []
@@ -80,7 +80,7 @@ def _too_long(name: str, seconds: float, hangs: bool) -> Finding:
 def _examine(connection: Connection, parent: int, name: str, given: bytes, kwargs: dict[str, Any], games: int | None,
              seed: int) -> None:
     end_with(parent)
-    unpack_given(given)
+    unpack_object(given)
     from myosu.doctor.check_game import check_game
     from myosu.doctor.check_gym import check_gym
     from myosu.doctor.gym_play import Watch

@@ -16,8 +16,8 @@ from myosu.doctor.finding import Finding, Unsuited, by_severity
 from myosu.doctor.run import examine_run, found_well
 from myosu.doctor.run_folder import read_run
 from myosu.doctor.run_view import RunView
-from myosu.envs.given import give
 from myosu.envs.making import absolute_name
+from myosu.envs.python_objects import register
 from myosu.errors import UserError
 
 
@@ -76,7 +76,7 @@ def examine(what: Any, minutes: float, env_kwargs: Mapping[str, Any], say: Calla
     folder = getattr(what, "folder", what)
     if isinstance(folder, (str, Path)) and Path(folder).is_dir():
         return examine_folder(Path(folder), minutes, say)
-    name, kwargs = give(what)
+    name, kwargs = register(what)
     say(f"Looking at {name} …")
     name, _, found = examine_apart(absolute_name(name), {**kwargs, **env_kwargs}, None, 0)
     return Verdict(name, [finding for finding in found if finding.check != "unjudged"], [],

@@ -137,7 +137,7 @@ class APVTree:
             index = int(children[self.nodes["visits"][children].argmax()])
         return line
 
-    def share(self, index: int) -> float:
+    def scaled_value(self, index: int) -> float:
         """The Q of a node, rescaled from ``value_range`` to [−1, 1]."""
         low, high = self.value_range
         return 2 * (float(self.nodes[index]["q"]) - low) / (high - low) - 1

@@ -11,7 +11,7 @@ from safetensors.torch import load
 
 from myosu import trust
 from myosu.algorithms.interface import Actor
-from myosu.envs.given import unpack_given
+from myosu.envs.python_objects import unpack_object
 from myosu.errors import UserError
 from myosu.randomness import derive_seed, prepare_process
 from myosu.runs.config import RunConfig
@@ -55,7 +55,7 @@ class NodeActor:
     def make(self) -> Actor:
         trust.agree(*self.agreed)
         prepare_process(derive_seed(self.config_json["train"]["seed"], 4, self.start))
-        unpack_given(self.given)
+        unpack_object(self.given)
         if "device" in self.config_json["algorithm_config"]:
             self.config_json["algorithm_config"]["device"] = "cpu"  # Ray reserved one core; the GPU is the learner's
         return make_actor(RunConfig.from_json(self.config_json), self.start)

@@ -168,7 +168,7 @@ class AgainstPool(AgainstEnv):
         states, observation = self.states[env_ids], self._no_observations(env_ids)
         self._rules.observe(states, observation)
         before = stack_states([self.memory.get(i) for i in env_ids.tolist()])
-        thoughts = agent.think(observation, legal_mask(self.game, states), *before, **known_positions(agent, states))
-        if thoughts.state is not None:
-            self.memory.update(zip(env_ids.tolist(), thoughts.state, strict=True))
-        return thoughts.policy
+        analysis = agent.analyze(observation, legal_mask(self.game, states), *before, **known_positions(agent, states))
+        if analysis.state is not None:
+            self.memory.update(zip(env_ids.tolist(), analysis.state, strict=True))
+        return analysis.policy

@@ -22,7 +22,7 @@ from safetensors.torch import load, save
 
 from myosu.algorithms import load_settings
 from myosu.algorithms.interface import Actor, Experience
-from myosu.envs.given import pack_given, unpack_given
+from myosu.envs.python_objects import pack_object, unpack_object
 from myosu.errors import UserError
 from myosu.processes import end, end_with, exit_on_sigterm, spawn
 from myosu.randomness import derive_seed, prepare_process
@@ -169,7 +169,7 @@ class ActorProcesses:
 
     def _start(self) -> None:
         key, self.starts = self.starts, self.starts + 1
-        self._processes[key], connection = spawn(_act, self._config.to_json(), pack_given(self._config.game), key)
+        self._processes[key], connection = spawn(_act, self._config.to_json(), pack_object(self._config.game), key)
         threading.Thread(target=self._serve, args=(key, connection), daemon=True).start()
 
     def _serve(self, key: int, connection: Connection) -> None:
@@ -221,7 +221,7 @@ def _act(connection: Connection, parent: int, config_json: dict[str, Any], given
     exit_on_sigterm()  # the environments are closed first
     actor: Actor | None = None
     try:
-        unpack_given(given)
+        unpack_object(given)
         config = RunConfig.from_json(config_json)
         actor, enough = make_actor(config, start), load_settings(config).batch_size
         version = -1
