@@ -204,7 +204,7 @@ def test_exact_values_of_a_two_ply_probe(search):
     value, _ = planner.evaluate(np.array([[0.0], [1.0]], np.float32))
     assert value == pytest.approx([-0.25, 0.5], abs=0.08)
     searched = loop.agent().analyze(np.zeros((1, 1), np.float32), np.ones((1, 2), np.bool_),
-                                  positions=loop.env.game.new_states(1))
+                                    positions=loop.env.game.new_states(1))
     assert searched.value[0] == pytest.approx(-0.25, abs=0.05)
 
 

@@ -261,7 +261,7 @@ def analyses(run: Path, page: Page, round_weights):
     round_weights(agent)
     played = courses(environment.rules, 100)
     ours = agent.analyze(np.stack([history.observation(history.now) for history in played]),
-                       np.stack([history.legal_actions() for history in played]), simulations=16)
+                         np.stack([history.legal_actions() for history in played]), simulations=16)
     return ours, [page.ask("think", seed=history.seed, actions=history.actions, simulations=16) for history in played]
 
 
@@ -286,7 +286,7 @@ def test_muzero_on_the_page_equals_python(published, game, search):
     np.testing.assert_allclose([analysis["value"] for analysis in theirs], ours.value, rtol=1e-3, atol=1e-3)
     for k, analysis in enumerate(theirs):
         told = analysis_to_json(PositionAnalysis(int(ours.action[k]), np.array(analysis["policy"]), analysis["value"],
-                                       ours.visits[k], []), [])
+                                                 ours.visits[k], []), [])
         assert analysis["told"] == {name: told[name] for name in ("action", "value", "shares", "visits")}
 
 

@@ -135,8 +135,8 @@ class Agent(muzero.Agent):
         return super().act(_known(positions), legal_actions, simulations=simulations)
 
     def analyze(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
-              starts: np.ndarray | None = None, simulations: int | None = None,
-              positions: np.ndarray | None = None) -> Analysis:
+                starts: np.ndarray | None = None, simulations: int | None = None,
+                positions: np.ndarray | None = None) -> Analysis:
         return super().analyze(_known(positions), legal_actions, simulations=simulations)
 
 

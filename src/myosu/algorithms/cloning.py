@@ -195,7 +195,7 @@ class Agent:
 
     @torch.inference_mode()
     def analyze(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
-              starts: np.ndarray | None = None, simulations: int | None = None) -> Analysis:
+                starts: np.ndarray | None = None, simulations: int | None = None) -> Analysis:
         """There is no value network: values are 0."""
         outputs = self.policy(to_tensors(observation, self.device))
         legal = torch.from_numpy(legal_actions).to(self.device)

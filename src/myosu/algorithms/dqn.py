@@ -344,7 +344,7 @@ class Agent:
         return self.player.actions(self.player.best(observation, legal_actions)), None
 
     def analyze(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
-              starts: np.ndarray | None = None, simulations: int | None = None) -> Analysis:
+                starts: np.ndarray | None = None, simulations: int | None = None) -> Analysis:
         """The policy is 1 for the greedy action; the value is that action's."""
         q = self.player.values(observation)
         action = np.where(legal_actions, q, -np.inf).argmax(axis=1)

@@ -108,7 +108,7 @@ class Agent(Protocol):
         """
 
     def analyze(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
-              starts: np.ndarray | None = None, simulations: int | None = None) -> Analysis:
+                starts: np.ndarray | None = None, simulations: int | None = None) -> Analysis:
         """``act`` that also returns the policy, value and search results; only for agents with one discrete action.
 
         simulations: simulations per move, instead of the agent's own number; ignored by agents without a search.

@@ -703,7 +703,7 @@ class Agent:
         return self.player.policy.mode(self.player.evaluate(observation, legal_actions)[0]), None
 
     def analyze(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
-              starts: np.ndarray | None = None, simulations: int | None = None) -> Analysis:
+                starts: np.ndarray | None = None, simulations: int | None = None) -> Analysis:
         log_policy, value = self.player.evaluate(observation, legal_actions)
         action = self.player.policy.mode(log_policy)
         return Analysis(action, np.exp(log_policy), self.support.mean(value).cpu().numpy(), None,

@@ -348,7 +348,7 @@ class Planner:
         return self._scalar(value), self._numpy(policy)
 
     def _plan_on_gpu(self, observation: np.ndarray, legal_actions: np.ndarray,
-                      simulations: int | None) -> tuple[SearchResult, np.ndarray]:
+                     simulations: int | None) -> tuple[SearchResult, np.ndarray]:
         model = self._graphed_model(simulations or self.search.config.num_simulations)
         value, logits = (x.copy() for x in model.roots(observation))
         if self.trees_on_gpu:
@@ -768,7 +768,7 @@ class Agent:
         return np.concatenate(parts) if parts else np.zeros(0, np.int64), None
 
     def analyze(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
-              starts: np.ndarray | None = None, simulations: int | None = None) -> Analysis:
+                starts: np.ndarray | None = None, simulations: int | None = None) -> Analysis:
         """At most ``capacity`` positions at once."""
         result, _ = self.planner.plan(observation, legal_actions, simulations)
         lines = self.planner.search.lines(result.action, LINE_LENGTH)

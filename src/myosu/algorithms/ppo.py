@@ -865,7 +865,7 @@ class Agent:
         return environment_action(self.spec, self.policy.mode(self.policy.normalize(outputs, legal_actions))), after
 
     def analyze(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
-              starts: np.ndarray | None = None, simulations: int | None = None) -> Analysis:
+                starts: np.ndarray | None = None, simulations: int | None = None) -> Analysis:
         outputs, value, after = self._evaluate(observation, state, starts)
         log_policy = self.policy.normalize(outputs, legal_actions)
         action = self.policy.mode(log_policy)

@@ -512,7 +512,7 @@ class Agent:
 
     @torch.inference_mode()
     def analyze(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
-              starts: np.ndarray | None = None, simulations: int | None = None) -> Analysis:
+                starts: np.ndarray | None = None, simulations: int | None = None) -> Analysis:
         """The policy, and the critics' value of its most likely action."""
         before = state_before(len(observation), self.player.state_size, state, starts)
         seen, after = self.player.see(observation, before)

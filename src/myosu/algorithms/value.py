@@ -161,7 +161,7 @@ class Agent:
 
     @torch.inference_mode()
     def analyze(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
-              starts: np.ndarray | None = None, simulations: int | None = None) -> Analysis:
+                starts: np.ndarray | None = None, simulations: int | None = None) -> Analysis:
         """There is no policy network: the policy is uniform over legal moves."""
         value = self.value(to_tensors(observation, self.device)).cpu().numpy()
         action, _ = self.act(observation, legal_actions)

@@ -147,7 +147,7 @@ class MuZeroNet(nn.Module):
         parts = projected.split([conv.out_channels for conv in convs], dim=1)
         policy, value = (head.read(part) for head, part in zip(heads[:2], parts[:2], strict=True))
         return HeadOutputs(policy, value, heads[2].read(parts[2][first:]) if len(heads) > 2 else None,
-                        None if decoder is None else parts[-1])
+                           None if decoder is None else parts[-1])
 
     def recurrent(self, latent: Tensor, action: Tensor) -> Prediction:
         """latent [B, ...], action int64 [B]."""

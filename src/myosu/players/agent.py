@@ -71,7 +71,7 @@ class AgentPlayer:
         more |= known_positions(self._agent, states)
         if self.temperature:
             analysis = self._agent.analyze(observation, legal_mask(self._game, states), *stack_states(remembered),
-                                         **more)
+                                           **more)
             actions, after = draw(analysis.policy, self.temperature, self.rng), analysis.state
         else:
             actions, after = self._agent.act(observation, legal_mask(self._game, states), *stack_states(remembered),

@@ -99,7 +99,7 @@ class APVPlayer:
         return np.array([self._move(tree) for tree in trees], np.int64)
 
     def analyze(self, states: np.ndarray, histories: Sequence[History], simulations: int | None = None,
-              goes_on: Callable[[list[GameTree]], bool] = lambda trees: True) -> list[GameTree]:
+                goes_on: Callable[[list[GameTree]], bool] = lambda trees: True) -> list[GameTree]:
         """Search and return the trees of the games. goes_on: called after every batch; False ends the search."""
         trees = [self._tree_of(states[i:i + 1], history) for i, history in enumerate(histories)]
         self._trees = {tuple(history): tree for history, tree in zip(histories, trees, strict=True)}

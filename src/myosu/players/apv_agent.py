@@ -26,8 +26,8 @@ class APVAgent:
         return self.analyze(observation, legal_actions, simulations=simulations, positions=positions).action, None
 
     def analyze(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
-              starts: np.ndarray | None = None, simulations: int | None = None,
-              positions: np.ndarray | None = None) -> Analysis:
+                starts: np.ndarray | None = None, simulations: int | None = None,
+                positions: np.ndarray | None = None) -> Analysis:
         """As ``Agent.analyze``. ``parts`` holds "prior" and, for the parts that the player has, "value" and "rollouts":
         their mean evaluation of each tried action, NaN for the others."""
         if positions is None:

@@ -16,7 +16,7 @@ from myosu.runs.run import open_run
 
 XAxis = Literal["minutes", "env_steps", "updates"]
 LABELS: dict[XAxis, str] = {"minutes": "minutes of training", "env_steps": "steps in the environment",
-                             "updates": "gradient steps"}
+                            "updates": "gradient steps"}
 #: Field of each x axis in the two kinds of lines.
 _KEYS = {"evaluation": {"minutes": "training_seconds", "env_steps": "env_steps", "updates": "update"},
          "training": {"minutes": "seconds", "env_steps": "env_steps", "updates": "update"}}

@@ -87,7 +87,7 @@ class Room:
         history = GameHistory(self.game, 0)
         with contextlib.suppress(Exception):  # the player's own request will report the error
             await self.analyzer.think(self.default, self.simulations,
-                                     [turn_at(history, history.now)])
+                                      [turn_at(history, history.now)])
 
     def describe(self) -> dict[str, Any]:
         """The description of the run for the page."""
