@@ -58,12 +58,12 @@ def test_held_actors_wait_and_go_on(tmp_path):
     while not found:
         found = actors.collect(wait=True)
     assert found[0].weights_version == 3
-    actors.hold(True)
+    actors.set_paused(True)
     time.sleep(0.2)
     actors.drop_waiting()
     time.sleep(0.2)
     assert actors.collect(wait=False) == []
-    actors.hold(False)
+    actors.set_paused(False)
     while not actors.collect(wait=True):
         pass
     actors.close()

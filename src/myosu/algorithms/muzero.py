@@ -49,7 +49,7 @@ from myosu.search.kernels import EPSILON
 SOURCE = "processes"
 #: Observations must be a single array; ``training.start`` wraps other environments.
 READS_ONE_ARRAY = True
-#: Initial room for the positions of a game; it grows.
+#: Initial capacity for the positions of a game; it grows.
 INITIAL_CAPACITY = 512
 
 #: Positions that an agent searches in one batch.
@@ -399,11 +399,11 @@ class Actor:
         self.rng = np.random.default_rng([seed, 1])
         self.version = 0
         self.discount = signed_discount(config, env.spec)
-        n, room = env.num_envs, min(env.spec.max_steps, INITIAL_CAPACITY)
+        n, capacity = env.num_envs, min(env.spec.max_steps, INITIAL_CAPACITY)
         columns = position_columns(config, env.spec)
-        #: The positions of every running game, [n, room, ...]; the room grows with the games.
-        self.columns = {name: np.zeros((n, room, *shape), dtype) for name, (shape, dtype) in columns.items()}
-        self.moves = np.zeros((n, room), action_dtype(env.spec))
+        #: The positions of every running game, [n, capacity, ...]; the capacity grows with the games.
+        self.columns = {name: np.zeros((n, capacity, *shape), dtype) for name, (shape, dtype) in columns.items()}
+        self.moves = np.zeros((n, capacity), action_dtype(env.spec))
         #: Per game: plies played, plies stored, random plies left to play, and the first seat's return (with wrappers,
         #: and the environment's own).
         self.plies, self.lengths = np.zeros(n, np.int64), np.zeros(n, np.int64)

@@ -441,20 +441,20 @@ class Actor:
         env.reset()
         self.current = _all_first(env)
         self.recorder.start(self.current)
-        self._open(np.arange(env.num_envs))
+        self._play_openings(np.arange(env.num_envs))
 
     def step(self) -> Experience:
-        self._act(self.current)
+        self._send_actions(self.current)
         self.current = after = self.env.recv()
         rows = self.row[after.env_ids]
-        self._answer(after, rows)
+        self._store_results(after, rows)
         episodes = self.recorder.record(after, environment_action(self.spec, self.rollout["action"][rows]),
                                         self.version, {"policy_entropy": self.rollout["entropy"][rows]})
-        self._open(np.flatnonzero(after.terminated | after.truncated))
-        sequences = [self._full_rollout()] if self.complete >= self.config.rollout_size else []
+        self._play_openings(np.flatnonzero(after.terminated | after.truncated))
+        sequences = [self._take_rollout()] if self.complete >= self.config.rollout_size else []
         return Experience(self.version, steps=len(rows), sequences=sequences, episodes=episodes)
 
-    def _open(self, rows: np.ndarray) -> None:
+    def _play_openings(self, rows: np.ndarray) -> None:
         """Play random plies at the beginning of the games in these rows of ``current``. If they end a game, the next
         one begins without random plies."""
         if self.spec.num_players == 1 or not self.config.opening_plies:
@@ -470,7 +470,7 @@ class Actor:
                 getattr(now, name)[rows] = values
             left = np.where(after.terminated | after.truncated, 0, left - 1)
 
-    def _act(self, now: Step) -> None:
+    def _send_actions(self, now: Step) -> None:
         ids, rows = now.env_ids, slice(self.begun, self.begun + len(now.env_ids))
         memory = self.memory[ids]
         outputs, value, self.memory[ids] = self.net.evaluate(now.observation, memory)
@@ -487,15 +487,15 @@ class Actor:
         self.begun = rows.stop
         self.env.send(environment_action(self.spec, action), ids)
 
-    def _answer(self, after: Step, rows: np.ndarray) -> None:
+    def _store_results(self, after: Step, rows: np.ndarray) -> None:
         for name in ("reward", "terminated", "truncated"):
             self.rollout[name][rows] = getattr(after, name)
         self.rollout["answered"][rows] = True
         self.complete += len(rows)
         if (ended := after.terminated | after.truncated).any():
-            self._end(rows[ended], after.final_observation[ended], after.truncated[ended])
+            self._add_final_observations(rows[ended], after.final_observation[ended], after.truncated[ended])
 
-    def _end(self, rows: np.ndarray, observation: np.ndarray, cut: np.ndarray) -> None:
+    def _add_final_observations(self, rows: np.ndarray, observation: np.ndarray, cut: np.ndarray) -> None:
         """Append the final observations of the episodes whose last steps are in ``rows``. Their value is the network's
         where the episode was truncated (``cut``), else 0."""
         ids, last = self.rollout["env_id"][rows], slice(self.begun, self.begun + len(rows))
@@ -511,7 +511,7 @@ class Actor:
         self.begun = last.stop
         self.memory[ids] = 0.0
 
-    def _full_rollout(self) -> Rows:
+    def _take_rollout(self) -> Rows:
         """A rollout: the first ``rollout_size`` answered steps, in order for each environment, with the final
         observations of episodes; then, for each environment, a row with its current observation to bootstrap from,
         also after an episode's end, because some returns continue across it. Other rows stay for the next rollout."""
@@ -519,18 +519,18 @@ class Actor:
         acted = begun["acted"]
         rows, left = _complete_rows(acted, begun["answered"], begun["after"], self.config.rollout_size)
         env_id = begun["env_id"][rows]
-        standing = self._standing(left[acted[left]], np.isin(np.arange(self.env.num_envs), env_id))
-        full = {name: np.zeros((len(rows) + len(standing["env_id"]), *shape), dtype)
+        bootstrap = self._bootstrap_rows(left[acted[left]], np.isin(np.arange(self.env.num_envs), env_id))
+        full = {name: np.zeros((len(rows) + len(bootstrap["env_id"]), *shape), dtype)
                 for name, (shape, dtype) in self.columns.items()}
         for name, column in full.items():
             column[: len(rows)] = begun[name][rows]
-        for name, values in standing.items():
+        for name, values in bootstrap.items():
             full[name][len(rows):] = values
         full["remaining"] = np.logical_or(full["terminated"], full["truncated"]).astype(np.int32)
-        self._keep(left)
+        self._keep_rows(left)
         return full
 
-    def _standing(self, left: np.ndarray, played: np.ndarray) -> Rows:
+    def _bootstrap_rows(self, left: np.ndarray, played: np.ndarray) -> Rows:
         """Rows to bootstrap from, for environments with ``played`` bool [environments]: their steps in the rows
         ``left`` (at most one each), or their current observations if they wait for an action."""
         now = self.current
@@ -544,7 +544,7 @@ class Actor:
         left = left[played[self.rollout["env_id"][left]]]
         return {name: np.concatenate([self.rollout[name][left], values[waits]]) for name, values in waiting.items()}
 
-    def _keep(self, rows: np.ndarray) -> None:
+    def _keep_rows(self, rows: np.ndarray) -> None:
         """Drop all rows except these."""
         n = len(rows)
         for column in self.rollout.values():

@@ -77,10 +77,10 @@ def _too_long(name: str, seconds: float, hangs: bool) -> Finding:
                    "something outside.")
 
 
-def _examine(connection: Connection, parent: int, name: str, given: bytes, kwargs: dict[str, Any], games: int | None,
-             seed: int) -> None:
+def _examine(connection: Connection, parent: int, name: str, packed_object: bytes, kwargs: dict[str, Any],
+             games: int | None, seed: int) -> None:
     end_with(parent)
-    unpack_object(given)
+    unpack_object(packed_object)
     from myosu.doctor.check_game import check_game
     from myosu.doctor.check_gym import check_gym
     from myosu.doctor.gym_play import Watch
@@ -92,7 +92,7 @@ def _examine(connection: Connection, parent: int, name: str, given: bytes, kwarg
         with lock:
             connection.send((what, value))
 
-    def told(finding: Finding) -> None:
+    def on_finding(finding: Finding) -> None:
         tell("finding", finding)
 
     def beat() -> None:
@@ -107,19 +107,19 @@ def _examine(connection: Connection, parent: int, name: str, given: bytes, kwarg
             environment = load_environment(name, kwargs)
             if environment.game is not None:
                 tell("name", (environment.game.name, True))
-                check_game(environment.game, games or 200, seed, told)
+                check_game(environment.game, games or 200, seed, on_finding)
             else:
                 assert environment.maker is not None
                 tell("name", (environment.name, False))
-                check_gym(environment.maker, games or 50, seed, told)
+                check_gym(environment.maker, games or 50, seed, on_finding)
         except UserError as error:
             tell("unusable", str(error))
         except SystemExit as error:
             tell("unusable", f"{name} tried to end the program while it was made: sys.exit({error.code}).")
         except Exception as error:
-            told(Finding("error", "crash", f"{name} cannot be examined any further: {describe(error)}.",
-                         "What was found before stands. If the cause is not in the environment, it is a fault of "
-                         "Myosu: please report it."))
+            on_finding(Finding("error", "crash", f"{name} cannot be examined any further: {describe(error)}.",
+                               "What was found before stands. If the cause is not in the environment, it is a fault of "
+                               "Myosu: please report it."))
     tell("finished", None)
     sys.stderr.flush()
     os._exit(0)  # even if the environment left threads running

@@ -61,12 +61,12 @@ _KNOWN: tuple[tuple[str, tuple[str, ...], Literal["warning", "info"] | None], ..
 
 
 def check_gym(maker: EnvMaker, episodes: int = 50, seed: int = 0,
-              told: Callable[[Finding], None] | None = None) -> list[Finding]:
+              on_finding: Callable[[Finding], None] | None = None) -> list[Finding]:
     """Play about ``episodes`` random episodes and report faults, errors first, and the speed.
 
-    told: called with each finding as soon as it is found. Raises UserError if the environment cannot be made.
+    on_finding: called with each finding as soon as it is found. Raises UserError if the environment cannot be made.
     """
-    findings = Findings(told)
+    findings = Findings(on_finding)
     player = RandomPlayer(maker, seed)
     try:
         _check_play(player, maker, episodes, seed, findings)

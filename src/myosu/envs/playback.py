@@ -166,9 +166,9 @@ class _GymStage:
 
     def image(self) -> np.ndarray:
         image = self._ask(self._env.render)
-        if (image := as_image(image)) is None:
+        if (frame := as_image(image)) is None:
             raise self._error(f"render() gave {type(image).__name__} {getattr(image, 'shape', '')}".rstrip())
-        return image
+        return frame
 
     def close(self) -> None:
         with suppress(Exception, SystemExit):  # all images are made by then

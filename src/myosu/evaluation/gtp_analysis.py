@@ -63,7 +63,7 @@ class AnalysisEngine(GoEngine):
                     told = now
                 return not waiting() and trees[0].used < most
 
-            trees = self._analyst.choose_move(self._state, [[action for action, _ in self._moves]], MOST_NODES, tell)
+            trees = self._analyst.analyze(self._state, [[action for action, _ in self._moves]], MOST_NODES, tell)
             while not waiting():
                 time.sleep(PATIENCE)
                 tell(trees)

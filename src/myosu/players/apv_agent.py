@@ -39,13 +39,13 @@ class APVAgent:
             children = tree.children()
             row[tree.nodes["action"][children]] = tree.nodes["visits"][children]
         best = [tree.best_child() for tree in trees]
-        told = [self._parts(tree) for tree in trees]
+        parts = [self._parts(tree) for tree in trees]
         return Analysis(
             np.array([int(tree.nodes["action"][k]) for tree, k in zip(trees, best, strict=True)], np.int64),
             (visits / np.maximum(1, visits.sum(axis=1, keepdims=True))).astype(np.float32),
             np.array([tree.nodes["value"][0] for tree in trees], np.float32), visits,
             [tree.line(k, LINE) for tree, k in zip(trees, best, strict=True)],
-            parts={name: np.stack([parts[name] for parts in told]) for name in told[0]})
+            parts={name: np.stack([part[name] for part in parts]) for name in parts[0]})
 
     def _parts(self, tree: GameTree) -> dict[str, np.ndarray]:
         nodes, edges = tree.nodes, tree.edges

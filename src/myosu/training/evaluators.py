@@ -99,11 +99,11 @@ class EvaluatorProcess:
             end(self._process)
 
 
-def _evaluate(connection: Connection, parent: int, given: bytes) -> None:
+def _evaluate(connection: Connection, parent: int, packed_object: bytes) -> None:
     end_with(parent)
     prepare_process(0)
     try:
-        unpack_object(given)
+        unpack_object(packed_object)
         while True:
             update, path, games, seed = connection.recv()
             try:

@@ -185,7 +185,7 @@ class Trainer:
         enough = replay.positions >= settings.learning_starts or (self.source.exhausted and replay.positions > 0)
         return enough and self.samples + settings.batch_size <= settings.replay_ratio * replay.total_positions
 
-    def must_hold_source(self) -> bool:
+    def must_pause_source(self) -> bool:
         """Whether the learner is so far behind that the source must pause. Never true while the learner itself waits,
         because both would wait for ever."""
         replay, settings = self.replay, self.settings
@@ -244,7 +244,7 @@ class Trainer:
 
     def _housekeeping(self, phase: str) -> None:
         """Periodic work: weights for the source, evaluations, checkpoints, records, notices and progress."""
-        self.source.hold(self.must_hold_source())
+        self.source.set_paused(self.must_pause_source())
         if self._published != self.updates and self.source.wants_weights(waiting=not self.can_learn()):
             self._publish()
         if self._evaluates and self._evaluation_due() and self.evaluator.pending is None:

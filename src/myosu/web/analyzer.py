@@ -166,14 +166,14 @@ def analysis_to_json(analysis: PositionAnalysis, legal_line: list[int]) -> dict[
     """
     share, chosen = shares(analysis), np.arange(len(analysis.policy)) == analysis.action
     first = [int(action) for action in np.lexsort((-analysis.policy, ~chosen, -share))[:12] if share[action] > 0]
-    told = {"action": analysis.action, "value": round(analysis.value, 4), "line": legal_line,
-            "shares": [[action, round(float(share[action]), 4)] for action in first],
-            "visits": None if analysis.visits is None else [int(analysis.visits[action]) for action in first]}
+    message = {"action": analysis.action, "value": round(analysis.value, 4), "line": legal_line,
+               "shares": [[action, round(float(share[action]), 4)] for action in first],
+               "visits": None if analysis.visits is None else [int(analysis.visits[action]) for action in first]}
     if analysis.parts is not None:  # with the shares of all actions
-        told["parts"] = {name: _numbers(part) for name, part in {**analysis.parts, "visits": share}.items()}
+        message["parts"] = {name: _numbers(part) for name, part in {**analysis.parts, "visits": share}.items()}
     if analysis.owners is not None:
-        told["owners"] = _numbers(analysis.owners)
-    return told
+        message["owners"] = _numbers(analysis.owners)
+    return message
 
 
 def _numbers(values: np.ndarray) -> list[float | None]:
