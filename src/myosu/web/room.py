@@ -86,7 +86,7 @@ class Room:
     async def _think_once(self) -> None:
         history = GameHistory(self.game, 0)
         with contextlib.suppress(Exception):  # the player's own request will report the error
-            await self.analyzer.think(self.default, self.simulations,
+            await self.analyzer.analyze(self.default, self.simulations,
                                       [turn_at(history, history.now)])
 
     def describe(self) -> dict[str, Any]:

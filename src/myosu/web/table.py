@@ -29,7 +29,7 @@ class Guest(Protocol):
 class Table:
     """A game of ``game``. Agents play on by themselves while a guest is watching.
 
-    seats: who plays. course: the moves so far. on_change: called with the table after every move and every undo.
+    seats: who plays. history: the moves so far. on_change: called with the table after every move and every undo.
     """
 
     def __init__(self, game: Game, seats: list[Seat], analyzer: Analyzer, on_change: Callable[[Table], None],
@@ -169,7 +169,7 @@ class Table:
         """
         turn = turn_at(self.history, position)
         if not await self._analyzer.has_memory(checkpoint):
-            return await self._analyzer.think(checkpoint, simulations, [turn])
+            return await self._analyzer.analyze(checkpoint, simulations, [turn])
         before, state = self._states.get((checkpoint, position.to_play), ([], None))
         if len(before) >= len(actions) or before != actions[:len(before)]:
             state = None
@@ -177,7 +177,7 @@ class Table:
         if state is None or len(actions) - len(before) > self.game.num_players:
             known = 0 if state is None else len(before) + 1
             earlier = await asyncio.to_thread(earlier_turns, self.game, self.history.seed, actions, known)
-        analysis = await self._analyzer.think(checkpoint, simulations, [*earlier, turn], state)
+        analysis = await self._analyzer.analyze(checkpoint, simulations, [*earlier, turn], state)
         self._states[checkpoint, position.to_play] = actions, analysis.state
         return analysis
 
