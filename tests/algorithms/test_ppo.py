@@ -499,7 +499,7 @@ def test_minibatches_divide_any_rollout(num_envs, rollout_steps, asked, taken):
     assert bool(caught) == (asked != taken) and all(f"batch_size = {taken}" in str(w.message) for w in caught)
 
 
-@pytest.mark.parametrize("quick", [True, False])
+@pytest.mark.parametrize("numpy_towers", [True, False])
 def test_separate_networks_have_gradients_clipped_separately(numpy_towers):
     """A value loss of thousands must leave the policy its whole gradient."""
     config = dataclasses.replace(SMALL, normalize_values=False, max_grad_norm=0.5)
