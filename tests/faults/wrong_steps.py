@@ -3,12 +3,12 @@ a broken one."""
 
 from __future__ import annotations
 
-from myosu.games import compiled
+from myosu.games.loops import compiled_loop
 
 
 def rewarding_first_seat(step):
     """The reward is that of the first player, whoever moved."""
-    @compiled
+    @compiled_loop  # its cache recognises a function that closes over ``step``
     def broken(state, action):
         seat = state.player
         reward, over = step(state, action)
@@ -18,7 +18,7 @@ def rewarding_first_seat(step):
 
 def rewarding_opponent(step):
     """The mover gets the other player's reward."""
-    @compiled
+    @compiled_loop  # its cache recognises a function that closes over ``step``
     def broken(state, action):
         reward, over = step(state, action)
         return -reward, over
@@ -27,7 +27,7 @@ def rewarding_opponent(step):
 
 def without_losses(step):
     """A loss of the mover is scored as a draw."""
-    @compiled
+    @compiled_loop  # its cache recognises a function that closes over ``step``
     def broken(state, action):
         reward, over = step(state, action)
         return max(reward, 0.0), over
@@ -36,7 +36,7 @@ def without_losses(step):
 
 def moving_again(step, again, at_end=False):
     """The mover also takes the next turn after ``action == again``; at_end: also where the game is over."""
-    @compiled
+    @compiled_loop  # its cache recognises a function that closes over ``step``
     def broken(state, action):
         seat = state.player
         reward, over = step(state, action)
