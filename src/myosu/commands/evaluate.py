@@ -1,4 +1,4 @@
-"""``myosu evaluate``"""
+"""``myosu evaluate``: evaluate an agent in a match, with confidence intervals."""
 
 from __future__ import annotations
 

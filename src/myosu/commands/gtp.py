@@ -1,4 +1,4 @@
-"""``myosu gtp``"""
+"""``myosu gtp``: let an agent play in other programs, as a GTP engine."""
 
 from __future__ import annotations
 

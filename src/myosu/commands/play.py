@@ -1,4 +1,4 @@
-"""``myosu play``"""
+"""``myosu play``: play against an agent, in the browser or in the terminal."""
 
 from __future__ import annotations
 
