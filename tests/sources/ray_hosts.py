@@ -71,7 +71,7 @@ class Watched:
     """Records what a learner receives. longest_wait: the longest wait for experience, in seconds."""
 
     def __init__(self, folder: Path, address: str) -> None:
-        run = toy_run(folder, updates=1, deterministic=False)
+        run = toy_run(folder, {"pause": 0.02}, updates=1, deterministic=False)
         self.actors = ClusterActors(run.config, address, 2)
         settings, spec = load_settings(run.config), run.config.environment.spec
         self.actors.publish(load_algorithm(TOY).make_learner(settings, spec, None, 0).weights(), 3)
