@@ -234,7 +234,8 @@ def test_same_seed_same_findings():
 
 
 def test_large_observations_are_looked_at_in_fewer_positions(monkeypatch):
-    """All moves of 600 positions, and 12,000 steps for prediction, would take about 25 GB for 19×19 boards with 48 planes."""
+    """All moves of 600 positions, and 12,000 steps for prediction, would take about 25 GB for 19×19 boards with 48
+    planes."""
     tried = []
     moment = game_moves._moment
     monkeypatch.setattr(game_moves, "_TRIED_BYTES", 1)
