@@ -324,6 +324,18 @@ class Aim(gymnasium.Env):
         return self.observe()[0], 1.0 - float(action["aim"][0] - self.shown) ** 2 + choice, True, False, {}
 
 
+class TwoChoices(gymnasium.Env):
+    """Two choices; each pays 1 by itself if it is the right one: 1 of 0, 1 and 2 of 0, 1, 2."""
+
+    observation_space, action_space = spaces.Box(0, 1, (1,), np.float32), spaces.MultiDiscrete([2, 3])
+
+    def reset(self, *, seed=None, options=None):
+        return np.ones(1, np.float32), {}
+
+    def step(self, action):
+        return np.ones(1, np.float32), float(action[0] == 1) + float(action[1] == 2), True, False, {}
+
+
 class WithoutVelocities(gymnasium.ObservationWrapper):
     """CartPole that shows where things are and not how they move."""
 

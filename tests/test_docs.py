@@ -1,5 +1,6 @@
 """What documents say can be followed: links lead somewhere, commands and their flags exist, no line is too long."""
 
+import ast
 import re
 import shlex
 from contextlib import suppress
@@ -14,6 +15,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "benchmarks" / "README.md"])
 #: All but the log, which keeps the words and the commands of its day.
 PRESENT = [page for page in PAGES if "log" not in page.parts]
+#: Words in the code map that are not names of the linked files: settings and Gymnasium's names.
+EXTERNAL = {"terminated", "truncated", "max_steps", "step", "max_plies", "normalize_observations", "normalize_rewards"}
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -74,6 +77,32 @@ def test_files_that_code_names_exist():
         named = re.findall(r"\b(?:docs|scripts|benchmarks|examples)/[\w/.-]*\w", file.read_text())
         missing = [name for name in named if not (ROOT / name).exists() and "GAME" not in name]
         assert not missing, f"{name_of(file)} names {missing}"
+
+
+def defined(node: ast.AST) -> set[str]:
+    """The names that a module or class defines: variables, functions, classes, fields."""
+    names = set()
+    for part in getattr(node, "body", []):
+        names |= {part.name} if hasattr(part, "name") else set()
+        targets = part.targets if isinstance(part, ast.Assign) else [getattr(part, "target", None)]
+        names |= {name.id for target in targets if target for name in ast.walk(target) if isinstance(name, ast.Name)}
+    return names
+
+
+def test_names_in_the_code_map_exist():
+    """Each name in a paragraph or table cell of code-map.md is defined in a file that this links."""
+    text, checked = (ROOT / "docs" / "code-map.md").read_text(), 0
+    for passage in re.split(r"\n\n|\n(?=\|)", text):
+        passage = passage.rsplit("|", 2)[-2] if passage.startswith("|") else passage
+        trees = [ast.parse((ROOT / file).read_text()) for file in re.findall(r"\(\.\./(src/[\w/]+\.py)\)", passage)]
+        outer = {name for tree in trees for name in defined(tree)}
+        members = {kind.name: defined(kind) for tree in trees for kind in tree.body if isinstance(kind, ast.ClassDef)}
+        for name in re.findall(r"(?<!\[)`(\w+(?:\.\w+)?)`", passage) if trees else []:
+            owner, _, member = name.rpartition(".")
+            assert member in (members.get(owner, ()) if owner else outer.union(*members.values(), EXTERNAL)), \
+                f"{name} is not defined in the files that this links: {passage}"
+            checked += 1
+    assert checked > 50
 
 
 @pytest.mark.parametrize("page", PRESENT, ids=name_of)

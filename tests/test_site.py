@@ -59,7 +59,7 @@ def test_referenced_names_exist_and_have_docstrings(name):
 def test_every_algorithm_has_a_page_of_the_common_form(name):
     page = (ROOT / f"docs/algorithms/{name}.md").read_text()
     parts = ["**What it is.**", "**When to use it.**", f"`algorithms/{name}.py`", "## Equations",
-             "## What each idea is worth", "## Pitfalls", "## All settings", f"<!-- settings: {name} -->"]
+             "## Ablations", "## Pitfalls", "## All settings", f"<!-- settings: {name} -->"]
     places = [page.find(part) for part in parts]
     assert -1 not in places, parts[places.index(-1)]
     assert [page.index(part) for part in parts if part[0] in "#<"] == sorted(

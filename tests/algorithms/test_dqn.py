@@ -6,10 +6,9 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium import spaces
 
 import myosu.envs.probes  # noqa: F401
-from gym_toys import Endless, Everything, Forbidden
+from gym_toys import Endless, Everything, Forbidden, TwoChoices
 from in_turn import InTurn, InTwoGroups, returns
 from myosu.algorithms import dqn, load_algorithm
 from myosu.envs.gym_env import GymVectorEnv
@@ -68,18 +67,7 @@ def test_illegal_actions_are_not_taken_or_bootstrapped_from(double):
 
 
 def test_branches_are_learnt_independently():
-    class Pair(gymnasium.Env):
-        """Two choices; each pays 1 by itself if it is the right one: 1 of 0, 1 and 2 of 0, 1, 2."""
-
-        observation_space, action_space = spaces.Box(0, 1, (1,), np.float32), spaces.MultiDiscrete([2, 3])
-
-        def reset(self, *, seed=None, options=None):
-            return np.ones(1, np.float32), {}
-
-        def step(self, action):
-            return np.ones(1, np.float32), float(action[0] == 1) + float(action[1] == 2), True, False, {}
-
-    loop = learnt(Pair)
+    loop = learnt(TwoChoices)
     assert loop.agent().act(np.ones((3, 1), np.float32), np.ones((3, 5), np.bool_))[0].tolist() == [[1, 2]] * 3
     assert np.shape(loop.episodes[0].actions) == (1, 2)
 

@@ -20,20 +20,13 @@ from myosu.envs.native import NativeVectorEnv
 from myosu.envs.vector import EnvSpec
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.games import load_game
+from probe_values import PROBES
 
 pytestmark = pytest.mark.slow
 
 TINY = muesli.Config(channels=32, atoms=21, value_range=(-2.0, 2.0), discount=0.5, num_envs=16, sequence_length=6,
                      batch_size=96, learning_starts=192, replay_capacity=2000, replay_ratio=16.0, unroll_steps=2,
                      learning_rate=1e-2, tau=0.2, device="cpu")
-#: Of each probe: the observations, their values and the best actions.
-PROBES = {
-    "Constant": ([1.0], [1.0], [0]),
-    "Observation": ([-1.0, 1.0], [-1.0, 1.0], [0, 0]),
-    "Discount": ([0.0, 1.0], [0.5, 1.0], [0, 0]),
-    "Action": ([1.0], [1.0], [1]),
-    "Both": ([-1.0, 1.0], [1.0, 1.0], [0, 1]),
-}
 
 
 def values(loop, observations):

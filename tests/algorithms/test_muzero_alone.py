@@ -8,19 +8,12 @@ from in_turn import InTurn
 from myosu.algorithms import muzero
 from myosu.envs.gym_env import GymVectorEnv
 from myosu.errors import UserError
+from probe_values import PROBES
 
 CONFIG = muzero.Config(channels=32, blocks=1, atoms=21, value_range=(-2.0, 2.0), discount=0.5, simulations=4,
                        num_envs=16, considered_actions=2, batch_size=64, unroll_steps=3, td_steps=3, replay_ratio=12.0,
                        learning_starts=200, replay_capacity=1000, search_value_weight=1.0, learning_rate=1e-2,
                        weight_decay=0.0, precision="float32", device="cpu")
-#: Of each probe: the observations, their values and the best actions.
-PROBES = {
-    "Constant": ([1.0], [1.0], [0]),
-    "Observation": ([-1.0, 1.0], [-1.0, 1.0], [0, 0]),
-    "Discount": ([0.0, 1.0], [0.5, 1.0], [0, 0]),
-    "Action": ([1.0], [1.0], [1]),
-    "Both": ([-1.0, 1.0], [1.0, 1.0], [0, 1]),
-}
 
 
 @pytest.mark.parametrize("probe", PROBES)

@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 
 import myosu.envs.probes  # noqa: F401
-from gym_toys import Aim, Endless, Everything, Forbidden
+from gym_toys import Aim, Endless, Everything, Forbidden, TwoChoices
 from in_turn import InTurn, InTwoGroups, returns
 from myosu.algorithms import load_algorithm, sac
 from myosu.envs.gym_env import GymVectorEnv
@@ -45,18 +45,6 @@ class Idle(Endless):
     """Endless, with an action that does nothing."""
 
     action_space = spaces.Box(-1, 1, (1,), np.float32)
-
-
-class Pair(gymnasium.Env):
-    """Two choices; each pays 1 by itself if it is the right one: 1 of 0, 1 and 2 of 0, 1, 2."""
-
-    observation_space, action_space = spaces.Box(0, 1, (1,), np.float32), spaces.MultiDiscrete([2, 3])
-
-    def reset(self, *, seed=None, options=None):
-        return np.ones(1, np.float32), {}
-
-    def step(self, action):
-        return np.ones(1, np.float32), float(action[0] == 1) + float(action[1] == 2), True, False, {}
 
 
 def values(loop, observations, action=None):
@@ -124,7 +112,7 @@ def test_continuous_actions_are_learnt_within_their_bounds():
 
 
 def test_branches_are_learnt_independently():
-    loop = learnt(Pair, temperature=None)
+    loop = learnt(TwoChoices, temperature=None)
     assert loop.agent().act(np.ones((3, 1), np.float32), np.ones((3, 5), np.bool_))[0].tolist() == [[1, 2]] * 3
     assert np.shape(loop.episodes[0].actions) == (1, 2) and loop.learner.net.log_temperature.shape == (2,)
 
@@ -161,7 +149,7 @@ def test_component_gradients_do_not_grow_with_branches():
 
 def test_temperature_brings_entropy_to_its_target():
     """Of each branch, whose advantages are 1 and 1; half of ln 2 and of ln 3."""
-    loop = learnt(Pair, steps=2500, temperature=None, temperature_initial=0.1, target_entropy_scale=0.5)
+    loop = learnt(TwoChoices, steps=2500, temperature=None, temperature_initial=0.1, target_entropy_scale=0.5)
     outputs = loop.learner.net.policy((torch.ones(1, 1), None))
     found = entropies(choice_log_probs(outputs, torch.ones(1, 5, dtype=torch.bool), (2, 3)), (2, 3))
     assert found.tolist()[0] == pytest.approx([0.5 * math.log(2), 0.5 * math.log(3)], abs=0.08)
@@ -176,7 +164,7 @@ def test_dict_observations_and_branch_masks_are_supported():
 
 
 def test_drawn_actions_follow_the_policy():
-    spec = GymVectorEnv(Pair, 1).spec
+    spec = GymVectorEnv(TwoChoices, 1).spec
     kind = sac.actions_of(TINY, spec)
     logits = torch.tensor([[0.0, 1.0, 0.5, 0.0, 9.0]]).repeat(20000, 1)
     legal = torch.tensor([[True, True, True, True, False]]).repeat(20000, 1)

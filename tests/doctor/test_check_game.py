@@ -6,24 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from faults.wrong_steps import rewarding_first_seat, rewarding_opponent, without_losses
 from myosu.doctor import check_game, game_moves, prediction
 from myosu.games import Game, Symmetries, compiled, connect_four, load_game, othello, snake, tictactoe, woodoku
 
 TICTACTOE, OTHELLO = tictactoe.GAME, othello.GAME
 won_by, init, legal_actions, observe = tictactoe.step, tictactoe.init, tictactoe.legal_actions, tictactoe.observe
-
-
-@compiled
-def step_for_seat_0(state, action):
-    seat = state.player
-    reward, over = won_by(state, action)
-    return (reward if seat == 0 else -reward), over
-
-
-@compiled
-def step_for_the_opponent(state, action):
-    reward, over = won_by(state, action)
-    return -reward, over
 
 
 @compiled
@@ -129,8 +117,8 @@ def to_play_seven(state):
 
 ONE_TURN = np.rot90(np.arange(9).reshape(3, 3)).reshape(-1)
 BROKEN = {
-    "reward counted for seat 0": (replace(TICTACTOE, step=step_for_seat_0), "reward-owner"),
-    "reward to the wrong player": (replace(TICTACTOE, step=step_for_the_opponent), "reward-owner"),
+    "reward counted for seat 0": (replace(TICTACTOE, step=rewarding_first_seat(won_by)), "reward-owner"),
+    "reward to the wrong player": (replace(TICTACTOE, step=rewarding_opponent(won_by)), "reward-owner"),
     "turn skipped": (replace(TICTACTOE, step=step_without_turns), "alternation"),
     "no action left": (replace(TICTACTOE, step=step_never_over, max_plies=20), "legal-actions"),
     "reward too high": (replace(TICTACTOE, step=step_too_much), "reward-range"),
@@ -182,19 +170,6 @@ othello_step, squares = othello.step, othello.legal_squares
 
 
 @compiled
-def othello_draw_unless_won(state, action):
-    reward, over = othello_step(state, action)
-    return max(reward, 0.0), over
-
-
-@compiled
-def othello_reward_of_black(state, action):
-    seat = state.player
-    reward, over = othello_step(state, action)
-    return (reward if seat == 0 else -reward), over
-
-
-@compiled
 def othello_without_pass(state, action):
     """Skips a player who cannot move, as engines without a pass action do."""
     reward, over = othello_step(state, action)
@@ -204,7 +179,7 @@ def othello_without_pass(state, action):
 
 
 @pytest.mark.parametrize(("step", "check"), [
-    (othello_draw_unless_won, "draws"), (othello_reward_of_black, "reward-owner"),
+    (without_losses(othello_step), "draws"), (rewarding_first_seat(othello_step), "reward-owner"),
     (othello_without_pass, "alternation"),
 ])
 @pytest.mark.usefixtures("brief")
@@ -259,7 +234,8 @@ def test_same_seed_same_findings():
 
 
 def test_large_observations_are_looked_at_in_fewer_positions(monkeypatch):
-    """All moves of 600 positions, and 12,000 steps for prediction, would take about 25 GB for 19×19 boards with 48 planes."""
+    """All moves of 600 positions, and 12,000 steps for prediction, would take about 25 GB for 19×19 boards with 48
+    planes."""
     tried = []
     moment = game_moves._moment
     monkeypatch.setattr(game_moves, "_TRIED_BYTES", 1)

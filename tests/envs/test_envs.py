@@ -10,18 +10,9 @@ from myosu.envs.native import NativeVectorEnv
 from myosu.errors import UserError
 from myosu.games import compiled, connect_four, othello, tictactoe
 from myosu.games.playout import random_actions
+from vector_steps import act, start
 
 GAMES = {"othello": othello.GAME, "connect_four": connect_four.GAME, "tictactoe": tictactoe.GAME}
-
-
-def start(env):
-    env.reset()
-    return env.recv()
-
-
-def act(env, actions):
-    env.send(np.asarray(actions), np.arange(env.num_envs))
-    return env.recv()
 
 
 @pytest.mark.parametrize("name", GAMES)

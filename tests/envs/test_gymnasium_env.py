@@ -12,18 +12,9 @@ from myosu.doctor import check_vector_env
 from myosu.doctor.check_env import sample_actions
 from myosu.envs.gym_env import DEFAULT_MAX_STEPS, GymVectorEnv
 from myosu.errors import UserError
+from vector_steps import act, start
 
 PROBES = ("Constant", "Observation", "Discount", "Action", "Both")
-
-
-def start(env):
-    env.reset()
-    return env.recv()
-
-
-def act(env, actions):
-    env.send(np.asarray(actions), np.arange(env.num_envs))
-    return env.recv()
 
 
 @pytest.mark.parametrize(("env", "steps"), [

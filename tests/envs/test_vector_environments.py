@@ -25,6 +25,7 @@ from myosu.envs.gym_vector import BatchVectorEnv
 from myosu.envs.registry import Environment, load_environment
 from myosu.errors import UserError
 from myosu.evaluation.episodes import play_episodes
+from vector_steps import act, start
 
 MODES = ["NEXT_STEP", "SAME_STEP", "DISABLED"]
 
@@ -86,16 +87,6 @@ class Counters(VectorEnv):
             self.shown[done] = self.shown[done] * [0, 1] + [0, 1]
             self.done = np.zeros_like(done)
         return self.shown, rewards, done & ~odd, done & odd, {**infos, **self.infos()}
-
-
-def start(env):
-    env.reset()
-    return env.recv()
-
-
-def act(env, actions, ids=None):
-    env.send(np.asarray(actions), np.arange(env.num_envs) if ids is None else ids)
-    return env.recv()
 
 
 def same(one, two):

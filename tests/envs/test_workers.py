@@ -19,6 +19,7 @@ from myosu.envs.gym_env import GymVectorEnv
 from myosu.envs.workers import MAX_FAILURES, WorkerVectorEnv
 from myosu.errors import UserError
 from myosu.processes import end, end_with, spawn
+from vector_steps import act, start
 
 FIELDS = ("observation", "legal_actions", "to_play", "reward", "terminated", "truncated", "final_observation")
 
@@ -30,16 +31,6 @@ def workers(*args, **kwargs):
         yield env
     finally:
         env.close()
-
-
-def start(env):
-    env.reset()
-    return env.recv()
-
-
-def act(env, actions, ids=None, min_ready=None):
-    env.send(np.asarray(actions), np.arange(env.num_envs) if ids is None else np.asarray(ids))
-    return env.recv(min_ready)
 
 
 @pytest.mark.parametrize("made", ["CartPole-v1", Everything], ids=str)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from faults.fault import Fault, planter
+from faults.wrong_steps import moving_again, rewarding_first_seat, rewarding_opponent, without_losses
 from myosu.games import Game, Symmetries, compiled, connect_four, othello, tictactoe
 from myosu.games.symmetry import board_symmetries
 
@@ -170,35 +171,12 @@ ONE = np.uint64(1)
 # --- rewards
 
 
-@compiled
-def five_for_first(state, action):
-    seat = state.player
-    reward, over = five_step(state, action)
-    return (reward if seat == 0 else -reward), over
-
-
-@compiled
-def four_for_other(state, action):
-    reward, over = four_step(state, action)
-    return -reward, over
-
-
-@compiled
-def othello_for_black(state, action):
-    seat = state.player
-    reward, over = othello_step(state, action)
-    return (reward if seat == 0 else -reward), over
-
-
-planted("reward to the wrong seat", "counted for the first player", replace(FIVE, step=five_for_first), "reward-owner")
-planted("reward to the wrong seat", "to the other player", replace(FOUR, step=four_for_other), "reward-owner")
-planted("reward to the wrong seat", "discs of black", replace(OTHELLO, step=othello_for_black), "reward-owner")
-
-
-@compiled
-def othello_draws(state, action):
-    reward, over = othello_step(state, action)
-    return max(reward, 0.0), over
+planted("reward to the wrong seat", "counted for the first player",
+        replace(FIVE, step=rewarding_first_seat(five_step)), "reward-owner")
+planted("reward to the wrong seat", "to the other player",
+        replace(FOUR, step=rewarding_opponent(four_step)), "reward-owner")
+planted("reward to the wrong seat", "discs of black",
+        replace(OTHELLO, step=rewarding_first_seat(othello_step)), "reward-owner")
 
 
 @compiled
@@ -214,19 +192,10 @@ def othello_sign_draws(state, action):
     return (1.0 if reward > 0 else 0.0), over
 
 
-planted("draw unless the mover won", "Othello, score", replace(OTHELLO, step=othello_draws), "draws")
+planted("draw unless the mover won", "Othello, score", replace(OTHELLO, step=without_losses(othello_step)), "draws")
 planted("draw unless the mover won", "Othello, outcome",
         replace(OTHELLO, step=othello_sign_draws, reward_range=(-1.0, 1.0)), "draws")
 planted("draw unless the mover won", "three in a row loses", replace(TICTACTOE, step=misere_step), "draws")
-
-
-@compiled
-def five_again(state, action):
-    seat = state.player
-    reward, over = five_step(state, action)
-    if action == 12 and not over:
-        state.player = seat
-    return reward, over
 
 
 @compiled
@@ -238,18 +207,9 @@ def othello_skips(state, action):
     return reward, over
 
 
-@compiled
-def ttt_corner_again(state, action):
-    seat = state.player
-    reward, over = ttt_step(state, action)
-    if action == 8:
-        state.player = seat
-    return reward, over
-
-
-planted("skipped turn", "the centre gives another move", replace(FIVE, step=five_again), "alternation")
+planted("skipped turn", "the centre gives another move", replace(FIVE, step=moving_again(five_step, 12)), "alternation")
 planted("skipped turn", "instead of a pass", replace(OTHELLO, step=othello_skips), "alternation")
-planted("skipped turn", "a corner", replace(TICTACTOE, step=ttt_corner_again), "alternation")
+planted("skipped turn", "a corner", replace(TICTACTOE, step=moving_again(ttt_step, 8, at_end=True)), "alternation")
 
 # --- the second player's moves
 

@@ -23,6 +23,7 @@ from faults.other_bases import (
     paint_observe,
     paint_step,
 )
+from faults.wrong_steps import moving_again, rewarding_first_seat, rewarding_opponent, without_losses
 from myosu.games import Symmetries, compiled, connect_four, othello, snake, tictactoe
 
 OTHER_FAULTS: list[Fault] = []
@@ -526,27 +527,6 @@ class MazeAborts(Maze):
 
 # --- games: painting, and the library's with other mistakes
 
-@compiled
-def paint_for_first(state, action):
-    seat = state.player
-    reward, ended = paint_step(state, action)
-    return (reward if seat == 0 else -reward), ended
-
-
-@compiled
-def paint_draws(state, action):
-    reward, ended = paint_step(state, action)
-    return max(reward, 0.0), ended
-
-
-@compiled
-def paint_again(state, action):
-    seat = state.player
-    reward, ended = paint_step(state, action)
-    if action == 0 and not ended:
-        state.player = seat
-    return reward, ended
-
 
 @compiled
 def paint_mirrored(state, action):
@@ -618,10 +598,10 @@ def paint_last_column(state, action):
     return paint_step(state, action)
 
 
-game("reward to the wrong seat", "paint, for the first player", replace(PAINT, step=paint_for_first), "reward-owner",
-     hints=("heuristic",))
-game("draw unless the mover won", "paint", replace(PAINT, step=paint_draws), "draws")
-game("skipped turn", "paint, a corner", replace(PAINT, step=paint_again), "alternation")
+game("reward to the wrong seat", "paint, for the first player",
+     replace(PAINT, step=rewarding_first_seat(paint_step)), "reward-owner", hints=("heuristic",))
+game("draw unless the mover won", "paint", replace(PAINT, step=without_losses(paint_step)), "draws")
+game("skipped turn", "paint, a corner", replace(PAINT, step=moving_again(paint_step, 0)), "alternation")
 game("second player's moves", "paint, mirrored", replace(PAINT, step=paint_mirrored, symmetries=None), "seat-moves")
 game("a game's mask lists illegal moves", "paint, everything", replace(PAINT, legal_actions=paint_any, max_plies=64),
      "mask-illegal", "overwriting", hints=("truncation",))
@@ -648,13 +628,6 @@ def four_second_left(state, action):
 
 
 @compiled
-def othello_loses(state, action):
-    """What the winner has is given to the loser."""
-    reward, ended = othello_step(state, action)
-    return -reward, ended
-
-
-@compiled
 def snake_no_target(state, out):
     snake_observe(state, out)
     out[TARGET] = 0
@@ -675,7 +648,7 @@ game("second player's moves", "Connect Four, one to the left", replace(connect_f
                                                                        symmetries=None), "seat-moves")
 game("second player's moves", "tic-tac-toe, two cells exchanged", replace(tictactoe.GAME, step=ttt_other_cell,
                                                                           symmetries=None), "seat-moves")
-game("reward to the wrong seat", "Othello, to the loser", replace(othello.GAME, step=othello_loses), "reward-owner",
-     "heuristic")
+game("reward to the wrong seat", "Othello, to the loser",
+     replace(othello.GAME, step=rewarding_opponent(othello_step)), "reward-owner", "heuristic")
 game("a game's plane is empty", "Snake, the target", replace(snake.GAME, observe=snake_no_target, symmetries=None),
      "constant-observation", "hidden-information")

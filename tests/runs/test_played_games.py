@@ -150,7 +150,7 @@ def test_chosen_move_has_the_greatest_share(tmp_path, name):
         found = agent.analyze(history.observation(history.now)[None], history.legal_actions()[None],
                               simulations=2 + seed)
         share = shares(PositionAnalysis(int(found.action[0]), found.policy[0], 0.0,
-                                        None if found.visits is None else found.visits[0], []))
+                               None if found.visits is None else found.visits[0], []))
         assert share[found.action[0]] == share.max() and share.sum() == pytest.approx(1, abs=1e-5)
 
 

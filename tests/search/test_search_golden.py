@@ -28,14 +28,17 @@ class TableModel:
                          self.golden["logits"][child])
 
 
+def config_of(case):
+    if case["rule"] == "gumbel":
+        return GumbelConfig(case["num_simulations"], case["max_considered_actions"], c_visit=50.0,
+                            c_scale=case["c_scale"])
+    return PUCTConfig(case["num_simulations"], dirichlet_fraction=case["dirichlet_fraction"])
+
+
 def search(golden, case, capacity_margin=0):
     simulations = case["num_simulations"]
-    if case["rule"] == "gumbel":
-        config = GumbelConfig(simulations, case["max_considered_actions"], c_visit=50.0, c_scale=case["c_scale"])
-    else:
-        config = PUCTConfig(simulations, dirichlet_fraction=case["dirichlet_fraction"])
     batch, num_actions = golden["legal"].shape
-    agent = Search(config, batch + capacity_margin, num_actions, seed=0)
+    agent = Search(config_of(case), batch + capacity_margin, num_actions, seed=0)
     model = TableModel(golden, simulations + 1, case["discount"])
     roots = golden["roots"]
     result = agent._run(golden["logits"][roots], golden["value"][roots], golden["legal"], model.expand, simulations,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from numba import carray, types
-from test_search_golden import FILES, assert_equals_mctx
+from test_search_golden import FILES, assert_equals_mctx, config_of
 
 from myosu.errors import UserError
 from myosu.games import load_game
@@ -24,7 +24,7 @@ from myosu.nets.captured_update import CapturedUpdate
 from myosu.nets.cuda_graph import GraphedMuZero
 from myosu.nets.inference import choose_device
 from myosu.nets.muzero import MuZeroNet
-from myosu.search import Expansion, GumbelConfig, PUCTConfig
+from myosu.search import Expansion, GumbelConfig
 from myosu.search.gpu import SIGNATURES, GPUSearch
 
 #: Tests also run on the GPU if there is one.
@@ -60,12 +60,8 @@ def test_gpu_search_equals_mctx(path, device):
     golden = dict(np.load(path))
     case = json.loads(str(golden["case"]))
     simulations = case["num_simulations"]
-    if case["rule"] == "gumbel":
-        config = GumbelConfig(simulations, case["max_considered_actions"], c_visit=50.0, c_scale=case["c_scale"])
-    else:
-        config = PUCTConfig(simulations, dirichlet_fraction=case["dirichlet_fraction"])
     batch, num_actions = golden["legal"].shape
-    search = GPUSearch(config, batch + 1, num_actions, seed=0, device=torch.device(device))
+    search = GPUSearch(config_of(case), batch + 1, num_actions, seed=0, device=torch.device(device))
     model, roots = TableOnGPU(golden, simulations + 1, batch + 1, case["discount"], device), golden["roots"]
     result = search._run(golden["logits"][roots], golden["value"][roots], golden["legal"], model.expand, simulations,
                          golden["noise"])

@@ -1,4 +1,4 @@
-"""``myosu arena``"""
+"""``myosu arena``: rate many players in one league."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``myosu bench``"""
+"""``myosu bench``: measure the speed of this machine on a game."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``myosu card``"""
+"""``myosu card``: write a model card for an agent."""
 
 from __future__ import annotations
 

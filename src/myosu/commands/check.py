@@ -1,4 +1,4 @@
-"""``myosu check``"""
+"""``myosu check``: find what is wrong with a game or an environment."""
 
 from __future__ import annotations
 

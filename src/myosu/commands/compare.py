@@ -1,4 +1,4 @@
-"""``myosu compare``"""
+"""``myosu compare``: compare groups of runs statistically, over seeds."""
 
 from __future__ import annotations
 

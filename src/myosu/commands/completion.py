@@ -1,4 +1,4 @@
-"""``myosu completion``"""
+"""``myosu completion``: print a script that completes these commands in your shell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``myosu doctor``"""
+"""``myosu doctor``: find out why a run does not learn."""
 
 from __future__ import annotations
 

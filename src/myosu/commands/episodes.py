@@ -1,4 +1,4 @@
-"""``myosu episodes``"""
+"""``myosu episodes``: list the episodes of a run, or make videos of them."""
 
 from __future__ import annotations
 

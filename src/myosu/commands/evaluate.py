@@ -1,4 +1,4 @@
-"""``myosu evaluate``"""
+"""``myosu evaluate``: evaluate an agent in a match, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional, UseAppendAction
 
-from myosu.commands.options import check_seed, parse, trust_if
+from myosu.commands.options import check_seed, check_simulations, parse, trust_if
 from myosu.errors import UserError
 
 
@@ -59,8 +59,7 @@ def main(arguments: list[str]) -> int:
     options = parse(Options, "evaluate", arguments)
     trust_if(options.trust)
     check_seed(options.seed)
-    if options.simulations is not None and options.simulations < 1:
-        raise UserError(f"--simulations {options.simulations}: it must be 1 or more.")
+    check_simulations(options.simulations)
     import torch
 
     from myosu.evaluation.mastery import mastery

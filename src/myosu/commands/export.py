@@ -1,4 +1,4 @@
-"""``myosu export``"""
+"""``myosu export``: export the network of an agent to ONNX or torch.export files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``myosu games``"""
+"""``myosu games``: list the games."""
 
 from __future__ import annotations
 

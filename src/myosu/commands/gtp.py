@@ -1,4 +1,4 @@
-"""``myosu gtp``"""
+"""``myosu gtp``: let an agent play in other programs, as a GTP engine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import tyro
 from tyro.conf import Positional
 
-from myosu.commands.options import check_seed, parse, trust_if
+from myosu.commands.options import check_seed, check_simulations, parse, trust_if
 from myosu.errors import UserError
 
 
@@ -39,8 +39,7 @@ def main(arguments: list[str]) -> int:
     options = parse(Options, "gtp", arguments)
     trust_if(options.trust)
     check_seed(options.seed)
-    if options.simulations is not None and options.simulations < 1:
-        raise UserError(f"--simulations {options.simulations}: it must be 1 or more.")
+    check_simulations(options.simulations)
     import torch
 
     from myosu.evaluation.gtp_analysis import AnalysisEngine

@@ -68,6 +68,12 @@ def check_seed(seed: int) -> None:
         raise UserError(f"--seed {seed}: choose one from 0 to {SEEDS - 1}.")
 
 
+def check_simulations(simulations: int | None) -> None:
+    """Raises UserError if ``--simulations`` is out of range."""
+    if simulations is not None:
+        _at_least_one(simulations, "--simulations")
+
+
 def read_environment_flags(env_kwargs: str = "{}", wrapper: Sequence[str] = (), frame_stack: int | None = None,
                            atari: bool = False, max_episode_steps: int | None = None) -> dict[str, Any]:
     """Convert the flags ``ENV_FLAGS`` to arguments of an environment, as ``EnvMaker`` takes them. Raises UserError."""

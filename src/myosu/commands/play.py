@@ -1,4 +1,4 @@
-"""``myosu play``"""
+"""``myosu play``: play against an agent, in the browser or in the terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import tyro
 from tyro.conf import Positional
 
-from myosu.commands.options import check_seed, import_server, parse, trust_if
+from myosu.commands.options import check_seed, check_simulations, import_server, parse, trust_if
 from myosu.errors import UserError
 from myosu.games import Game
 from myosu.players.player import RESIGNS, History, Player, legal_mask
@@ -61,8 +61,7 @@ def main(arguments: list[str]) -> int:
     options = parse(Options, "play", arguments)
     trust_if(options.trust)
     check_seed(options.seed)
-    if options.simulations is not None and options.simulations < 1:
-        raise UserError(f"--simulations {options.simulations}: it must be 1 or more.")
+    check_simulations(options.simulations)
     server = None if options.terminal else import_server("Or play with --terminal.")
     playing = _environment_of(options) if server else None
     if options.record is not None and playing is None:

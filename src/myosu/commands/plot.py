@@ -1,4 +1,4 @@
-"""``myosu plot``"""
+"""``myosu plot``: draw learning curves of runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``myosu publish``"""
+"""``myosu publish``: publish an agent as a page that needs no server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``myosu pull``"""
+"""``myosu pull``: fetch an agent from the Hugging Face Hub."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``myosu push``"""
+"""``myosu push``: share an agent on the Hugging Face Hub."""
 
 from __future__ import annotations
 

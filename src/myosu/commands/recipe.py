@@ -1,4 +1,4 @@
-"""``myosu recipe``"""
+"""``myosu recipe``: run a pipeline of stages, such as AlphaGo's."""
 
 from __future__ import annotations
 

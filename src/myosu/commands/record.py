@@ -1,4 +1,4 @@
-"""``myosu record``"""
+"""``myosu record``: record games between any players, or demonstrations of a run."""
 
 from __future__ import annotations
 

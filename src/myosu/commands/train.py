@@ -102,53 +102,50 @@ def _trainable() -> str:
     return "\n".join([*lines, "", "For example: myosu train tictactoe --minutes 2"])
 
 
+def _own_flags(algorithm: str | None) -> list[tuple[str, Any, Any, str]]:
+    """The command's own flags: name, type, default, help."""
+    from myosu.training.trackers import TRACKERS
+
+    return [
+        ("game", Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="GAME|ENV")], None,
+         "A game's name, a Gymnasium environment's id (module:Id-v0 imports the module first), module:MyEnv (a class "
+         "or a function), the path of a .py file that has a game or an environment, godot:PROJECT, or unity:BUILD."),
+        ("algorithm", str | None, algorithm,
+         f"The algorithm: {', '.join(ALGORITHMS)}, or the path of your own .py file. By default muzero for two-player "
+         "games, otherwise ppo."),
+        ("preset", Path | None, None, "A .toml file of the algorithm's settings in place of those for this "
+         "environment, such as myosu tune writes."),
+        ("run", Path | None, None, "The run's folder; runs/GAME-ALGORITHM-TIME by default."),
+        ("resume", Path | None, None, "Resume the run in this folder, or from one of its checkpoints."),
+        ("rewards", Literal["score", "outcome"], "score", "score: the game's rewards; outcome: only winning counts."),
+        ("opponent", str | None, None,
+         "Plays the other seat of a two-player game, so that ppo, dqn and sac can learn it: random, greedy, "
+         "alphabeta:DEPTH, mcts:SIMULATIONS, gtp:\"COMMAND\", the folder of a run, or pool: earlier versions of the "
+         "learner. By default the learner has both seats."),
+        ("env_kwargs", str, "{}", ENV_FLAGS["env_kwargs"]),
+        ("wrapper", Annotated[tuple[str, ...], tyro.conf.UseAppendAction], (), ENV_FLAGS["wrapper"]),
+        ("frame_stack", int | None, None, ENV_FLAGS["frame_stack"]),
+        ("atari", bool, False, ENV_FLAGS["atari"]),
+        ("max_episode_steps", int | None, None, ENV_FLAGS["max_episode_steps"]),
+        ("track", Literal[TRACKERS] | None, None, f"Also log the run to another tracker: {', '.join(TRACKERS)}."),
+        ("quiet", bool, False, "Show no progress."),
+        ("cluster", str | None, None, "HOST:PORT of a Ray cluster's head, or auto: actors on all its machines "
+         "(docs/scale.md)."),
+        ("trust", bool, False, "With --resume: allow user code that the run names."),
+    ]
+
+
 def _options(algorithm: str | None, preset: dict[str, Any], only: Sequence[str] = ()) -> Any:
     """Make a dataclass of all flags: the command's own, then the fields of ``TrainConfig`` and of the algorithm's
     ``Config`` (None: of all algorithms). It does not validate them; ``TrainConfig`` and ``Config`` do. only: the flags
     to show in a short help, in this order."""
     from myosu.runs.config import TrainConfig
     from myosu.training.start import DEFAULT_MINUTES
-    from myosu.training.trackers import TRACKERS
 
-    help_of = {
-        "game": "A game's name, a Gymnasium environment's id (module:Id-v0 imports the module first), module:MyEnv (a "
-                "class or a function), the path of a .py file that has a game or an environment, godot:PROJECT, or "
-                "unity:BUILD.",
-        "algorithm": f"The algorithm: {', '.join(ALGORITHMS)}, or the path of your own .py file. By default muzero for "
-                     "two-player games, otherwise ppo.",
-        "preset": "A .toml file of the algorithm's settings in place of those for this environment, such as myosu tune "
-                  "writes.",
-        "track": f"Also log the run to another tracker: {', '.join(TRACKERS)}.",
-        "run": "The run's folder; runs/GAME-ALGORITHM-TIME by default.",
-        "resume": "Resume the run in this folder, or from one of its checkpoints.",
-        "rewards": "score: the game's rewards; outcome: only winning counts.",
-        "opponent": "Plays the other seat of a two-player game, so that ppo, dqn and sac can learn it: random, greedy, "
-                    "alphabeta:DEPTH, mcts:SIMULATIONS, gtp:\"COMMAND\", the folder of a run, or pool: "
-                    "earlier versions of the learner. By default the learner has both seats.",
-        **ENV_FLAGS,
-        "quiet": "Show no progress.",
-        "cluster": "HOST:PORT of a Ray cluster's head, or auto: actors on all its machines (docs/scale.md).",
-        "trust": "With --resume: allow user code that the run names.",
-    }
-    fields: list[tuple[str, Any, Any]] = [
-        ("game", Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="GAME|ENV")], None),
-        ("algorithm", str | None, algorithm),
-        ("preset", Path | None, None),
-        ("run", Path | None, None),
-        ("resume", Path | None, None),
-        ("rewards", Literal["score", "outcome"], "score"),
-        ("opponent", str | None, None),
-        ("env_kwargs", str, "{}"),
-        ("wrapper", Annotated[tuple[str, ...], tyro.conf.UseAppendAction], ()),
-        ("frame_stack", int | None, None),
-        ("atari", bool, False),
-        ("max_episode_steps", int | None, None),
-        ("track", Literal[TRACKERS] | None, None),
-        ("quiet", bool, False),
-        ("cluster", str | None, None),
-        ("trust", bool, False),
-    ]
-    kinds = [TrainConfig, *(load_algorithm(name).Config for name in (ALGORITHMS if algorithm is None else [algorithm]))]
+    own = _own_flags(algorithm)
+    help_of = {name: text for name, _, _, text in own}
+    fields: list[tuple[str, Any, Any]] = [flag[:3] for flag in own]
+    kinds = [TrainConfig, *(load_algorithm(name).Config for name in ([algorithm] if algorithm else ALGORITHMS))]
     for kind in kinds:
         types = get_type_hints(kind)
         values = {} if kind is TrainConfig else preset

@@ -1,4 +1,4 @@
-"""``myosu tune``"""
+"""``myosu tune``: search for the best settings of an algorithm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``myosu watch``"""
+"""``myosu watch``: watch runs in the browser, during or after training."""
 
 from __future__ import annotations
 

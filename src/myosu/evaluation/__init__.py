@@ -1,0 +1,1 @@
+"""Evaluation: matches, episodes, ratings, comparisons, and the GTP engine."""

@@ -112,8 +112,8 @@ def _game(agent: Agent, environment: Environment, record: GameRecord,
     if not plies:
         return rows
     analyses = [agent.analyze(np.array([moves[ply].observation for ply in some]),
-                              np.array([moves[ply].legal_actions for ply in some]),
-                              **_positions(agent, environment, record, some))
+                            np.array([moves[ply].legal_actions for ply in some]),
+                            **_positions(agent, environment, record, some))
                 for some in (plies[k:k + AT_ONCE] for k in range(0, len(plies), AT_ONCE))]
     policy, values = (np.concatenate([getattr(analysis, name) for analysis in analyses])
                       for name in ("policy", "value"))

@@ -1,0 +1,1 @@
+"""Loss functions and returns: pure functions without networks."""

@@ -1,0 +1,1 @@
+"""Networks: torch modules, and faster forms of them for inference."""

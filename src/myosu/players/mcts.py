@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from myosu.errors import UserError
-from myosu.games.game import Game
+from myosu.games.game import Game, compiled
 from myosu.games.loops import compiled_loop
 from myosu.games.playout import choose_legal, mix64
 from myosu.players.player import History
@@ -34,6 +34,43 @@ class MctsPlayer:
 
     def close(self) -> None:
         pass
+
+
+@compiled
+def _list_untried(legal, children, out):
+    """Write the legal actions without a child to ``out``. Returns their number."""
+    count = 0
+    for action in range(len(legal)):
+        if legal[action] and children[action] == 0:
+            out[count] = action
+            count += 1
+    return count
+
+
+@compiled
+def _uct_action(legal, children, visits, outcomes, parent_visits):
+    """The legal action with the greatest UCT score, argmax_a Q(a) + c √(ln N / N(a)); each has a child."""
+    best, top, width = -1, -np.inf, EXPLORATION**2 * np.log(parent_visits)
+    for action in range(len(legal)):
+        if legal[action]:
+            child = children[action]
+            score = outcomes[child] / visits[child] + np.sqrt(width / visits[child])
+            if score > top:
+                best, top = action, score
+    return best
+
+
+@compiled
+def _most_visited(children, visits, outcomes):
+    """The action with the most visits; of equal ones, that with the best mean outcome."""
+    chosen, most, best = -1, -1, -np.inf
+    for action in range(len(children)):
+        child = children[action]
+        if child > 0:
+            mean = outcomes[child] / visits[child]
+            if visits[child] > most or (visits[child] == most and mean > best):
+                chosen, most, best = action, visits[child], mean
+    return chosen
 
 
 @lru_cache(maxsize=8)
@@ -69,28 +106,17 @@ def compile_mcts(game: Game) -> Callable[[np.ndarray, int, np.uint64], np.ndarra
                 plies = 0
                 while not ended and plies < max_plies:
                     legal_actions(state, legal)
-                    action = -1
                     if in_tree:
-                        open_actions = 0
-                        for a in range(num_actions):
-                            if legal[a] and children[node, a] == 0:
-                                scratch[open_actions] = a
-                                open_actions += 1
-                        if open_actions > 0:
+                        untried = _list_untried(legal, children[node], scratch)
+                        if untried > 0:
                             bits = mix64(stream + draws) >> np.uint64(32)
-                            action = scratch[(bits * np.uint64(open_actions)) >> np.uint64(32)]
+                            action = scratch[(bits * np.uint64(untried)) >> np.uint64(32)]
                             new = simulation + 1
                             children[node, action] = new
                             children[new, :], visits[new], outcomes[new] = 0, 0, 0.0
                             in_tree = False
                         else:
-                            top, width = -np.inf, EXPLORATION**2 * np.log(visits[node])
-                            for a in range(num_actions):
-                                if legal[a]:
-                                    child = children[node, a]
-                                    score = outcomes[child] / visits[child] + np.sqrt(width / visits[child])
-                                    if score > top:
-                                        action, top = a, score
+                            action = _uct_action(legal, children[node], visits, outcomes, visits[node])
                         node = children[node, action]
                         depth += 1
                         path[depth] = node
@@ -105,14 +131,7 @@ def compile_mcts(game: Game) -> Callable[[np.ndarray, int, np.uint64], np.ndarra
                 for d in range(depth + 1):
                     visits[path[d]] += 1
                     outcomes[path[d]] += outcome if d % 2 == 1 else -outcome
-            most, best = -1, -np.inf
-            for a in range(num_actions):
-                child = children[0, a]
-                if child > 0:
-                    mean = outcomes[child] / visits[child]
-                    if visits[child] > most or (visits[child] == most and mean > best):
-                        most, best = visits[child], mean
-                        chosen[game_index] = a
+            chosen[game_index] = _most_visited(children[0], visits, outcomes)
         return chosen
 
     return choose

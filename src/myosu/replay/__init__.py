@@ -1,0 +1,1 @@
+"""Replay buffers: transitions, sequences and unrolls, with priorities."""

@@ -76,7 +76,7 @@ class Analyzer:
         return self._have_memory[checkpoint]
 
     async def analyze(self, checkpoint: str, simulations: int, turns: list[Turn], state: AgentState | None = None
-                      ) -> PositionAnalysis:
+                    ) -> PositionAnalysis:
         """Evaluate the last of ``turns`` with the agent of ``checkpoint``.
 
         An agent with recurrent state first observes the earlier turns. state: its state before the first of them, None
@@ -126,10 +126,10 @@ class Analyzer:
         found = agent.analyze(observation, legal, *stack_states(states), simulations,
                               **known_positions(agent, positions))
         return [PositionAnalysis(int(found.action[i]), found.policy[i], float(found.value[i]),
-                                 None if found.visits is None else found.visits[i], found.lines[i],
-                                 None if found.state is None else found.state[i],
-                                 None if found.parts is None else {name: part[i] for name, part in found.parts.items()},
-                                 None if self._owners is None else self._owners(positions[i:i + 1])) for i in range(len(batch))]
+                        None if found.visits is None else found.visits[i], found.lines[i],
+                        None if found.state is None else found.state[i],
+                        None if found.parts is None else {name: part[i] for name, part in found.parts.items()},
+                        None if self._owners is None else self._owners(positions[i:i + 1])) for i in range(len(batch))]
 
     def _agent(self, checkpoint: str) -> Agent:
         if checkpoint not in self._agents:

@@ -57,11 +57,6 @@ def point_of(cell, width):
 
 
 @compiled
-def cell_of(point, width):
-    return (point // width - 1) * (width - 2) + point % width - 1
-
-
-@compiled
 def as_liberty(point):
     point = np.int64(point)
     return 1 + (point << COUNT_BITS) + (point * point << (COUNT_BITS + SUM_BITS))
@@ -180,7 +175,7 @@ def place(board, point, colour):
         for step in (-width, -1, 1, width):
             near = point + step
             if around & 3 == other and chain[near] != NOWHERE and liberties[chain[near]] == 0:
-                count += _take(board, near, colour)
+                count += _take(board, near)
                 if first == NOWHERE:
                     first = near
                 else:
@@ -189,7 +184,7 @@ def place(board, point, colour):
         if count == 1 and length[head] == 1 and liberties[head] == as_liberty(first):
             board.ko = first
     elif liberties[head] == 0:
-        first, count = point, _take(board, point, other)
+        first, count = point, _take(board, point)
     return first, count
 
 
@@ -232,9 +227,8 @@ def _splice(board, one, other):
 
 
 @compiled
-def _take(board, first, gainer):
-    """Remove a chain; its points become liberties of the adjacent stones of ``gainer``. Returns the number of
-    stones."""
+def _take(board, first):
+    """Remove a chain; its points become liberties of the adjacent stones. Returns the number of stones."""
     chain, width, count = board.chain, width_of(board), 0
     stone, colour = first, board.stones[first]
     while True:

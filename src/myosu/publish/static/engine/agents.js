@@ -1,5 +1,5 @@
 // Agents: what they choose, and why. Each thinks of one position: {action, policy, value, visits, line}, as
-// algorithms/interface.py says of Thoughts.
+// algorithms/interface.py says of Analysis.
 
 import { GumbelSearch, PUCTSearch } from './search.js';
 

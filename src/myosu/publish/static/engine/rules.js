@@ -1,4 +1,4 @@
-// The rules of the game, and the course of one game: as games/game.py and envs/course.py, which say more.
+// The rules of the game, and the course of one game: as games/game.py and envs/game_history.py, which say more.
 
 const TYPES = { '|u1': Uint8Array, '|i1': Int8Array, '|b1': Uint8Array, '<i2': Int16Array, '<u2': Uint16Array,
   '<i4': Int32Array, '<u4': Uint32Array, '<i8': BigInt64Array, '<u8': BigUint64Array, '<f4': Float32Array, '<f8': Float64Array };
