@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from myosu import kernels
-from myosu.nets.encoder import Encoder, Observation, Picture, _Residual, _Stem
+from myosu.nets.encoder import Encoder, Observation, ImageEncoder, _Residual, _Stem
 from myosu.nets.fused import fused_conv
 
 #: Observations to the features [n, ``features``] and the output of the convolutions [n, C, H, W] of ``Encoder``.
@@ -27,7 +27,7 @@ def inference_encoder(encoder: Encoder, batch: int = 8) -> Encode:
     if encoder.cells is None or kernels.PLAIN or not torch.backends.mkldnn.is_available():
         return encoder
     picture = encoder.parts[0]
-    assert isinstance(picture, Picture)
+    assert isinstance(picture, ImageEncoder)
     if picture.out.weight.device.type != "cpu":
         return encoder
     with torch.inference_mode():
@@ -43,9 +43,9 @@ def inference_encoder(encoder: Encoder, batch: int = 8) -> Encode:
 
 
 class FusedBoard:
-    """The convolutions and the linear layer of ``Picture``, whose part of the observation is called ``name``."""
+    """The convolutions and the linear layer of ``ImageEncoder``, whose part of the observation is called ``name``."""
 
-    def __init__(self, name: str, picture: Picture, batch: int) -> None:
+    def __init__(self, name: str, picture: ImageEncoder, batch: int) -> None:
         layers = list(picture.convolutions)
         start = next(k for k, layer in enumerate(layers) if isinstance(layer, _Stem))
         stem, board = layers[start], picture.cells[1:]

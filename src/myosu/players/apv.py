@@ -26,8 +26,8 @@ Network = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 def network_of(agent: Agent, game: Game, value: Agent | None = None) -> Network:
     """The network of an agent that was trained on the observations of ``game``, without the agent's own search.
 
-    Agents that search, and those of cloning and value, have a method ``evaluate``. For other agents, ``analyze`` returns
-    the network's outputs. value: another agent with the same observations, whose network gives the values instead.
+    Agents that search, and those of cloning and value, have a method ``evaluate``. For other agents, ``analyze``
+    returns the network's outputs. value: another agent with the same observations, whose network gives the values.
     """
 
     def evaluate(states: np.ndarray, legal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
