@@ -16,6 +16,7 @@ from myosu.doctor.helper import Died, Helper, TooLong
 from myosu.doctor.run import judge_run
 from myosu.doctor.run_folder import Described, describe, read_run
 from myosu.doctor.run_view import RunView
+from myosu.doctor.shown import text_pictures
 from myosu.doctor.weights import weights_change
 from myosu.envs.given import give
 from myosu.envs.making import absolute_name
@@ -72,7 +73,8 @@ class Verdict:
     def __str__(self) -> str:
         # An environment has many notes, and ``myosu check`` prints them; a run has few.
         loud = [finding for finding in self.findings if finding.severity != "info" or self.run is not None]
-        lines = [f"{finding}\n" for finding in loud]
+        lines = ["\n  ".join([str(finding), *(text_pictures(finding, self.run) if self.run else ())]) + "\n"
+                 for finding in loud]
         if self.missing:
             lines.append("Not judged:\n" + "\n".join(f"  {part}" for part in self.missing) + "\n")
         if self.healthy:
