@@ -75,6 +75,7 @@ def test_values_that_disagree_with_returns_are_reported():
     assert judge_values(-returns, returns).check == "value-sign"
     assert judge_values(1e4 + rng.normal(size=500), returns).check == "value-scale"
     assert judge_values(0.01 * 200 * returns, 200 * returns, scale=0.01) is None
+    assert judge_values(-0.01 * returns, returns) is None, "nothing is learnt yet"
     assert judge_values(-returns[:50], returns[:50]) is None, "50 positions are too few for a finding"
 
 
@@ -102,6 +103,8 @@ def test_weak_second_seat_is_reported():
     assert judge_seats(np.array([0.95, 0.9]), 30) is None
     assert "second player's moves" in judge_seats(np.array([0.95, 0.3]), 30).cause
     assert judge_seats(np.array([0.9, 0.5]), 4) is None, "four games are too few for a finding"
+    assert judge_seats(np.array([0.88, 0.51]), 100) and not judge_seats(np.array([0.88, 0.51]), 100, advantage=0.3)
+    assert judge_seats(np.array([0.98, 0.25]), 100, advantage=0.6), "the same mistake in random games excuses nothing"
 
 
 # --- folders

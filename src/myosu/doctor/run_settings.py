@@ -27,12 +27,12 @@ def support_width(run: RunView) -> Finding | None:
     chosen = run.settings.get("value_range")
     low, high = chosen or run.reward_range
     width = max(abs(low), abs(high))
-    greatest, seen = np.abs(_discounted_returns(run)).max(), float(np.abs(run.returns).max())
+    greatest, seen = (float(np.abs(returns).max()) for returns in (_discounted_returns(run), run.returns))
     if not np.isfinite(width) or seen == 0:
         return None
     if greatest > 1.01 * width:
-        return found("error", "support", f"{'discounted ' * (greatest < seen)}returns reach ±{greatest:.4g}, but values "
-                     f"are limited to ±{width:.4g}: returns beyond that cannot be told apart.",
+        return found("error", "support", f"{'discounted ' * (greatest < seen)}returns reach ±{greatest:.4g}, but "
+                     f"values are limited to ±{width:.4g}: returns beyond that cannot be told apart.",
                      "the value's range is too narrow.", f"Set --value-range to include ±{greatest:.4g}.", 0.95)
     # In a single-player game, returns seen by a weak agent say nothing of a good agent's returns.
     if width > _WIDE * seen and (run.num_players == 2 or (chosen and chosen != run.known_good.get("value_range"))):
