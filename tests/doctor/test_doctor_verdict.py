@@ -124,10 +124,10 @@ def test_evaluations_at_their_limit_are_not_called_rising():
 
 def test_first_players_advantage_is_no_fault_of_the_second():
     """At random, 58 % of tic-tac-toe games are won by the first player and 29 % by the second."""
-    early = np.array([1.0] * 58 + [-1.0] * 29 + [0.0] * 13)
-    run = muzero(3, win_rates=(0.9, 0.42))
+    early = np.array([1.0] * 116 + [-1.0] * 58 + [0.0] * 26)
+    run = muzero(3, win_rates=(0.88, 0.46))
     games = [game | {"returns": [earned, -earned]} for game, earned in zip(run.games, early, strict=False)]
-    assert "seats" in told(run) and "seats" not in told(dataclasses.replace(run, games=games + run.games[100:]))
+    assert "seats" in told(run) and "seats" not in told(dataclasses.replace(run, games=games + run.games[200:]))
 
 
 def test_text_of_a_verdict_shows_small_pictures():
