@@ -6,6 +6,7 @@
 #
 # By default pip takes torch with CUDA, some GB. For a small image name an index of CPU builds:
 #   docker build --build-arg PIP_EXTRA_INDEX_URL=... -t myosu .
+# For a cluster: --build-arg EXTRAS=plot,ray (docs/scale.md).
 FROM python:3.13-slim AS build
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
@@ -18,6 +19,7 @@ ARG EXTRAS=plot
 COPY requirements.lock /tmp/
 COPY --from=build /wheels /wheels
 RUN pip install --no-cache-dir -r /tmp/requirements.lock && pip install --no-cache-dir "$(ls /wheels/*.whl)[$EXTRAS]"
+COPY scripts/cluster.sh /usr/local/bin/
 RUN useradd --create-home player && mkdir /runs && chown player /runs && ln -s /runs /home/player/runs
 USER player
 WORKDIR /home/player

@@ -27,7 +27,7 @@ alphago: install
 
 # Without GRhino, GNU Go, Quarry, Godot and Chromium (Debian packages) their tests skip and say so; so do those with
 # ML-Agents' package, Unity's assemblies and Pachi without scripts/setup_mlagents.sh, scripts/setup_unity_assemblies.sh
-# and scripts/install_pachi.sh.
+# and scripts/install_pachi.sh. mypy uses one core, so the tests begin beside it.
 test: .venv/.installed-dev
 	bash scripts/install_program.sh gtp-rhino grhino || echo "Tests that need GRhino will be skipped."
 	bash scripts/install_program.sh gnugo gnugo || echo "Tests that need GNU Go will be skipped."
@@ -35,8 +35,8 @@ test: .venv/.installed-dev
 	bash scripts/install_program.sh godot3-server godot3-server || echo "Games in Godot will be skipped."
 	bash scripts/install_program.sh chromium chromium fonts-dejavu-core || echo "Tests of the page will be skipped."
 	$(BIN)/ruff check
-	$(BIN)/mypy
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
+	$(BIN)/mypy & types=$$!; $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal; tests=$$?; \
+	  wait $$types && exit $$tests
 
 bench: install
 	$(BIN)/myosu bench othello

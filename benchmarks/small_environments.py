@@ -1,5 +1,6 @@
-"""Results of PPO with default settings in small third-party environments: the mean return of 100 episodes after a fixed
-number of steps, its median over seeds, and whether it reaches the target.
+"""Results of PPO and DQN without flags in small third-party environments (Pendulum and MountainCarContinuous have
+presets): the mean return of 100 episodes after a fixed number of steps, its median over seeds, and whether it reaches
+the target.
 
     pip install minigrid flappy-bird-gymnasium
     python benchmarks/small_environments.py                                 # all of them with seeds 0 to 4
@@ -30,6 +31,7 @@ class Row(NamedTuple):
     steps: int
     target: float
     flags: str = ""
+    algorithm: str = "ppo"
 
 
 ROWS = [
@@ -41,6 +43,7 @@ ROWS = [
     Row("Pendulum-v1", 100_000, -250),
     Row("MountainCarContinuous-v0", 100_000, 90),
     Row("MiniGrid-Empty-5x5-v0", 20_000, 0.93),
+    Row("MiniGrid-Empty-5x5-v0", 15_000, 0.9, algorithm="dqn"),
     Row("MiniGrid-DoorKey-5x5-v0", 60_000, 0.93),
     Row("MiniGrid-LavaGapS5-v0", 100_000, 0.9),
     Row("FlappyBird-v0", 100_000, 20),
@@ -51,8 +54,8 @@ ROWS = [
 def mean_return(row: Row, seed: int, more: list[str]) -> float:
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        myosu("train", row.name, *shlex.split(row.flags), "--algorithm", "ppo", "--env-steps", row.steps,
-              "--seed", seed, "--evaluate-every", 0, "--run", run, "--quiet", *more)
+        myosu("train", row.name, *shlex.split(row.flags), "--algorithm", row.algorithm,
+              "--env-steps", row.steps, "--seed", seed, "--evaluate-every", 0, "--run", run, "--quiet", *more)
         return json.loads(myosu("evaluate", run, "--games", 100, "--json"))["mean_reward"]
 
 
@@ -72,7 +75,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     args, more = parser.parse_known_args()  # the rest goes to myosu train
     for row in ROWS:
-        label = f"{row.name} {row.flags}".strip()
+        label = f"{row.algorithm} {row.name} {row.flags}".strip()
         if not any(word.lower() in label.lower() for word in args.only):
             continue
         found = sorted(mean_return(row, seed, more) for seed in args.seeds)

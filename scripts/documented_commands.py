@@ -1,13 +1,14 @@
-"""Runs every `myosu` command in the documentation's code blocks briefly: documented_commands.py [WORD ...]
+"""Runs every `myosu` command in the documentation's code blocks briefly: documented_commands.py [--folder F] [WORD ...]
 
 Meant for a nightly job: it takes about ten minutes. The runs and files that the commands need are first created in a
-temporary folder, and limits such as --minutes are reduced. With WORDs, only commands that contain one of them run. Each
-line of output names a command and says whether it ran, failed, or was skipped and why. The exit code is 1 if a command
-failed.
+temporary folder, or in --folder, which is kept: then the next call starts at once. Limits such as --minutes are
+reduced. With WORDs, only commands that contain one of them run. Each line of output names a command and says whether
+it ran, failed, or was skipped and why. The exit code is 1 if a command failed.
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import re
 import shlex
@@ -21,7 +22,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
-SECONDS = 180
+#: Ends a command that hangs, also on a busy machine.
+SECONDS = 600
 
 #: Patterns of commands that are skipped, with the reason: they need something that this machine lacks or must not
 #: touch.
@@ -135,16 +137,23 @@ def prepare(folder: Path) -> None:
     for name, words in (("first", ["tictactoe", *evaluated]), ("second", ["tictactoe", "--seed", "1", *evaluated]),
                         ("pole", ["CartPole-v1", "--algorithm", "ppo", "--env-steps", "4000"]),
                         ("go", ["go9", "--minutes", "0.1"]), ("othello", ["othello", "--minutes", "0.1"])):
+        if (folder / "runs" / name / "checkpoints").is_dir():
+            continue
         if wrong := run(["train", *words, "--evaluation-games", "4", "--run", f"runs/{name}"], folder):
             sys.exit(wrong)
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("words", nargs="*", metavar="WORD")
+    parser.add_argument("--folder", type=Path)
+    arguments = parser.parse_args()
     wanted = {command: page for command, page in documented().items()
-              if not sys.argv[1:] or any(word in command for word in sys.argv[1:])}
+              if not arguments.words or any(word in command for word in arguments.words)}
     failed, skipped = 0, 0
-    with tempfile.TemporaryDirectory(prefix="myosu-commands-") as place:
-        folder = Path(place)
+    with tempfile.TemporaryDirectory(prefix="myosu-commands-") as temporary:
+        folder = arguments.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
         prepare(folder)
         for command, page in wanted.items():
             reason = why_not(command)

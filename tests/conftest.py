@@ -2,9 +2,13 @@
 busy machine that takes a hundred times as long. And a real browser for the tests of the pages."""
 
 import atexit
+import fcntl
+import hashlib
 import os
 import shutil
+import sys
 import tempfile
+from pathlib import Path
 
 from myosu.processes import one_thread
 
@@ -12,17 +16,46 @@ one_thread()  # before anything imports NumPy
 # What a person named once is remembered; of the tests nothing must be, nor may they need what was.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="myosu-state-")
 atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
+if "MYOSU_COMPILE_LOCKS" not in os.environ:  # the workers of pytest-xdist inherit it
+    os.environ["MYOSU_COMPILE_LOCKS"] = tempfile.mkdtemp(prefix="myosu-locks-")
+    atexit.register(shutil.rmtree, os.environ["MYOSU_COMPILE_LOCKS"], ignore_errors=True)
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from numba.core.caching import FunctionCache  # noqa: E402
+from numba.core.compiler_lock import global_compiler_lock  # noqa: E402
+from numba.core.dispatcher import Dispatcher  # noqa: E402
 
-from myosu import trust  # noqa: E402
+from fork_server import ForkServer  # noqa: E402
+from myosu import processes, trust  # noqa: E402
 
 torch.set_num_threads(1)
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]
+
+
+def compile_in_one_worker() -> None:
+    """In a fresh clone all workers need the same compiled functions at the same time. One of them compiles a function,
+    while the others wait for its cache."""
+    compile_or_load = Dispatcher.compile
+
+    def compile_once(self, signature):
+        if not isinstance(self._cache, FunctionCache):
+            return compile_or_load(self, signature)
+        index = self._cache._cache_file._index_path
+        lock = Path(os.environ["MYOSU_COMPILE_LOCKS"], hashlib.sha256(index.encode()).hexdigest())
+        with global_compiler_lock, open(lock, "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            return compile_or_load(self, signature)
+
+    Dispatcher.compile = compile_once
+
+
+compile_in_one_worker()
+if sys.platform == "linux":  # elsewhere to fork a process that has imported torch is not safe
+    processes.SPAWN = ForkServer()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -38,6 +71,7 @@ def agreed_to_nothing(monkeypatch):
 
 
 def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name != "test_ray_hosts.py")  # it waits for minutes: others run meanwhile
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.browser)

@@ -1,8 +1,9 @@
 """A game that speaks Godot RL's protocol without Godot, well or badly: `fake_godot.py MODE|FILE --port=N`.
 
-It counts to ten: action 1 of "step" adds 1 (reward 1), any other leaves it. A bad MODE shows at the third step. With
-|FILE it does so only once: FILE is made then, and where it is there, the game behaves. After SIGUSR1 it answers the
-next action with what is no JSON.
+Each agent counts to ten: action 1 of "step" adds 1 (reward 1), any other leaves it. A bad MODE shows at the third step.
+With |FILE it does so only once: FILE is made then, and where it is there, the game behaves. After SIGUSR1 it answers
+the next action with what is no JSON. The scenes have three agents; those of "plugin scene" begin their episodes by
+themselves, as Godot RL's do.
 """
 
 import json
@@ -23,6 +24,35 @@ SPACES = {
               {"step": {"size": 2, "action_type": "discrete"}, "gas": {"size": 1, "action_type": "continuous"}}),
     "no spaces": ({}, {}),
 }
+SCENES = ("scene", "plugin scene", "policies", "different spaces")
+
+
+class Agent:
+    def __init__(self):
+        self.reset(0)
+
+    def reset(self, seed):
+        self.count, self.steps, self.reward, self.done = seed % 3, 0, 0.0, False
+
+    def act(self, mode, action):
+        if self.done and mode == "plugin scene":
+            self.reset(0)
+        if self.done:
+            return
+        self.steps += 1
+        gained = action.get("step", 0) == 1
+        if mode == "parts":
+            assert len(action["turn"]) == 2 and len(action["gas"]) == 1, action
+            gained = action["gas"][0] > 0.5
+        if mode == "mixed":
+            assert action["gas"] == [0.5], action
+        self.count, self.reward = self.count + gained, float(gained)
+        self.done = self.count >= 10
+
+    def seen(self, mode):
+        if mode == "parts":
+            return {"camera_2d": bytes([self.count, 1, 2, 255]).hex(), "kind": 2}
+        return {"obs": [self.count, self.steps]}
 
 
 def main(mode: str, once: str, port: int) -> None:
@@ -46,12 +76,11 @@ def main(mode: str, once: str, port: int) -> None:
     wrong = []
     signal.signal(signal.SIGUSR1, lambda *_: wrong.append("no json"))
     observations, actions = SPACES.get(mode, SPACES["plain"])
-    count = steps = 0
+    agents = [Agent() for _ in range(3 if mode in SCENES else 1)]
+    steps = 0
 
     def seen():
-        if mode == "parts":
-            return [{"camera_2d": bytes([count, 1, 2, 255]).hex(), "kind": 2}]
-        return [{"obs": [count, steps]}] * 2
+        return [agent.seen(mode) for agent in agents]
 
     assert hear()["type"] == "handshake"
     while True:
@@ -60,29 +89,38 @@ def main(mode: str, once: str, port: int) -> None:
             case "env_info":
                 if mode == "nonsense at once":
                     say(b"hello")
-                say({"type": "env_info", "n_agents": 1 if mode == "parts" else 2, "observation_space": [observations],
-                     "action_space": [actions]})
+                info = {"n_agents": len(agents), "observation_space": [observations], "action_space": [actions]}
+                if mode == "scene":
+                    info["separate_resets"] = True
+                if mode in ("policies", "different spaces"):
+                    info["action_space"] = [actions, {"jump": {"size": 2, "action_type": "continuous"}}, actions]
+                    info["observation_space"] = [observations] * 3
+                if mode == "policies":
+                    info["agent_policy_names"] = ["cat", "mouse", "cat"]
+                say({"type": "env_info", **info})
             case "reset":
-                count, steps = message.get("seed", 0) % 3, 0
+                seeds = message.get("seeds", [message.get("seed", 0)] * len(agents))
+                for agent, seed in zip(agents, seeds, strict=True):
+                    if seed is not None:
+                        agent.reset(seed)
+                steps = 0
                 say({"type": "reset", "obs": seen()})
             case "action":
                 steps += 1
-                action = message["action"][0]
-                gained = action.get("step", 0) == 1
-                if mode == "parts":
-                    assert len(action["turn"]) == 2 and len(action["gas"]) == 1, action
-                    gained = action["gas"][0] > 0.5
-                if mode == "mixed":
-                    assert action["gas"] == [0.5], action
-                count += gained
-                if steps == 3 and mode != "plain" and not (once and os.path.exists(once)):
+                for agent, action in zip(agents, message["action"], strict=True):
+                    if mode == "policies" and agent is agents[1]:
+                        assert action == {"jump": [0, 0]}, action
+                    else:
+                        agent.act(mode, action)
+                if steps == 3 and mode not in ("plain", *SCENES) and not (once and os.path.exists(once)):
                     if once:
                         open(once, "w").close()
                     misbehave(mode, stream, say)
                 if wrong:
                     misbehave(wrong.pop(), stream, say)
-                say({"type": "step", "obs": seen(), "reward": [float(gained), 9.0], "done": [count >= 10, False],
-                     **({"truncated": [steps >= 20, False]} if mode == "plain" else {})})
+                say({"type": "step", "obs": seen(), "reward": [agent.reward for agent in agents],
+                     "done": [agent.done for agent in agents],
+                     **({"truncated": [agent.steps >= 20 for agent in agents]} if mode == "plain" else {})})
             case "close":
                 sys.exit()
 

@@ -51,10 +51,11 @@ class Walker:
             move = round(action.continuous_actions[0])
         else:
             chosen = list(action.discrete_actions)
-            assert list(action.continuous_actions) == [0.5] * (self.mode == "mixed")
+            gas = list(action.continuous_actions)  # 0: the trainer's default action while it counts the agents
+            assert gas in ([0.5], [0.0]) if self.mode == "mixed" else not gas, action
             assert [*action.continuous_actions, *chosen] == list(action.vector_actions_deprecated), action
             assert len(chosen) == (2 if self.mode == "branches" else 1), chosen
-            move = chosen[0] - 1
+            move = 0 if gas == [0.0] else chosen[0] - 1
             assert not (move == -1 and self.place == 0), "a forbidden action"
         self.place = min(4, max(0, self.place + move))
         self.steps += 1
@@ -157,6 +158,7 @@ def main(mode, once, port, message):
         reply = Message()
         reply.header.status = 200
         if told.command == 1:
+            steps = 0
             for walkers in groups.values():
                 for walker in walkers:
                     walker.begin()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from myosu.algorithms.interface import Experience
 from myosu.envs.vector import EnvSpec
 from myosu.errors import NonFiniteLoss
+from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.replay.replay import Replay
 from myosu.runs.games import GameRecord
 
@@ -26,6 +28,8 @@ class Config:
     learning_rate: float = 0.05
     broken_at: int = 0
     """The update at which the loss becomes NaN; 0 for never."""
+    pause: float = 0.0
+    """Seconds for which an actor sleeps before each step, so that actors of many processes do not use all cores."""
 
 
 def resolve(config, spec, deterministic):
@@ -48,6 +52,7 @@ def make_model(spec: EnvSpec, seed: int) -> torch.nn.Linear:
 
 class Actor:
     def __init__(self, config, env, seed):
+        self.config = config
         self.env, self.spec, self.rng, self.version = env, env.spec, np.random.default_rng(seed), 0
         self.model = make_model(env.spec, seed)
         env.reset()
@@ -57,6 +62,7 @@ class Actor:
         self.games = [[] for _ in range(env.num_envs)]
 
     def step(self):
+        time.sleep(self.config.pause)
         n = self.env.num_envs
         with torch.no_grad():
             logits = self.model(torch.from_numpy(self.observation.reshape(n, -1)).float())[:, :-1].numpy()
@@ -106,7 +112,8 @@ class Learner:
     def __init__(self, config, spec, seed):
         self.config, self.updates = config, 0
         self.model = make_model(spec, seed)
-        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
+        self.parameters = FlatParameters(self.model)
+        self.optimiser = FlatAdam(self.parameters)
         self.rng = np.random.default_rng(seed)
 
     def update(self, replay, progress):
@@ -124,11 +131,9 @@ class Learner:
             loss = loss * float("nan")
         if not torch.isfinite(loss):
             raise NonFiniteLoss(f"the loss is {loss.item()}", {"observation": observation, "outcome": outcome})
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.config.learning_rate * (1 - progress)
-        self.optimiser.zero_grad()
+        self.parameters.zero_gradient()
         loss.backward()
-        self.optimiser.step()
+        self.optimiser.step(self.config.learning_rate * (1 - progress))
         return {"value": value.item(), "policy": policy.item(), "progress": progress}
 
     def weights(self):

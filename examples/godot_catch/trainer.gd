@@ -59,12 +59,16 @@ func listen():
 		var message = hear()
 		match message.get("type", "close"):
 			"env_info":
-				say({"type": "env_info", "n_agents": agents().size(),
+				say({"type": "env_info", "n_agents": agents().size(), "separate_resets": true,
 					"observation_space": agents()[0].get_observation_space(),
 					"action_space": agents()[0].get_action_space()})
 			"reset":
-				for agent in agents():
-					agent.reset(message.get("seed"))
+				var seeds = message.get("seeds") # one for each agent; null: its episode goes on
+				for k in agents().size():
+					if seeds == null:
+						agents()[k].reset(message.get("seed"))
+					elif seeds[k] != null:
+						agents()[k].reset(seeds[k])
 				say({"type": "reset", "obs": observations()})
 			"action":
 				for k in agents().size():

@@ -129,8 +129,13 @@ def train(env: Env = None, algorithm: str | None = None, *, minutes: float | Non
     keep_freed_memory()
     from myosu.doctor.attending import RunDoctor
 
-    with tracking(opened, track) as tracker:
-        result = trainer.train(opened, quiet, (RunDoctor(), *callbacks, *tracker), handle_signals, cluster)
+    try:
+        with tracking(opened, track) as tracker:
+            result = trainer.train(opened, quiet, (RunDoctor(), *callbacks, *tracker), handle_signals, cluster)
+    except Exception:
+        if resume is None:
+            opened.discard_if_unused()
+        raise
     return TrainedRun(opened.folder, result.reason, result.updates, result.games, result.env_steps, result.seconds)
 
 

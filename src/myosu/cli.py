@@ -43,7 +43,7 @@ COMMANDS = {
 }
 
 #: System errors that the user can fix by choosing another folder.
-UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
+UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.ELOOP)
 
 HELP = (
     "usage: myosu COMMAND ...\n\nTrain agents that play games, rate them honestly, play against them.\n\n"
@@ -96,6 +96,10 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:  # the reader of the pipe has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # the same, from rich
+            return 0
+        raise
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise

@@ -84,7 +84,7 @@ def test_unbounded_actions_are_refused():
 
 
 def go_moves(size, actions):
-    game = make_game(size)
+    game = make_game(size, max_plies=10 * size * size)  # as in tests/games/test_go.py, so that it is compiled once
     return list(play_through(Environment("go", game_spec(game), game=game), 0, actions)), game
 
 

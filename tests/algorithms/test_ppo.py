@@ -372,6 +372,47 @@ def test_learns_with_the_plain_kernels(monkeypatch):
     assert best.tolist() == [0, 1]
 
 
+@pytest.mark.parametrize("correlation", [0.0, 0.8])
+def test_noise_of_continuous_actions_is_correlated_and_standard_normal(correlation):
+    """Whatever the correlation, or ``log_prob`` would be wrong."""
+    config = dataclasses.replace(SMALL, num_envs=200, noise_correlation=correlation)
+    actor = ppo.make_actor(config, GymVectorEnv(Nearby, config.num_envs), seed=0)
+    parameters, ids = np.tile(np.array([[2.0, np.log(0.5)]], np.float32), (200, 1)), np.arange(200)
+    noise = np.concatenate([(actor._sample(parameters, ids) - 2.0) / 0.5 for _ in range(100)], axis=1)
+    assert [noise.mean(), noise.std(), noise[:, 0].std()] == pytest.approx([0.0, 1.0, 1.0], abs=0.1)
+    for lag in (1, 2):
+        assert (noise[:, lag:] * noise[:, :-lag]).mean() == pytest.approx(correlation**lag, abs=0.05)
+    again = ppo.make_actor(config, GymVectorEnv(Nearby, config.num_envs), seed=1)
+    again.load_state_dict(actor.state_dict())
+    assert np.array_equal(again._sample(parameters, ids), actor._sample(parameters, ids)), "part of a checkpoint"
+
+
+def test_noise_of_discrete_actions_cannot_be_correlated():
+    with pytest.raises(UserError, match=r"noise_correlation = 0\.8 has no meaning for discrete actions"):
+        ppo.resolve(dataclasses.replace(SMALL, noise_correlation=0.8), GymVectorEnv("CartPole-v1", 1).spec, False)
+
+
+def test_learning_rate_follows_the_divergence_of_the_policy():
+    """Of a constant log ratio r the divergence is e^r − 1 − r: 0.0013 for 0.05, 0.0107 for 0.145 and 0.050 for 0.3."""
+    config = dataclasses.replace(SMALL, learning_rate=1e-3, desired_kl=0.01)
+    learner = ppo.make_learner(config, GymVectorEnv("CartPole-v1", 1).spec, None, 0)
+
+    def rate(log_ratio):
+        return learner._learning_rate(np.full(64, log_ratio, np.float32))
+
+    assert rate(0.05) == rate(0.3) == 1e-3, "not in the first pass"
+    learner.epoch = 1
+    assert rate(0.05) == pytest.approx(1.5e-3)
+    assert rate(0.0) == rate(0.145) == rate(-0.145) == pytest.approx(1.5e-3)
+    assert rate(0.3) == pytest.approx(1e-3)
+    assert [rate(0.3) for _ in range(7)][-2:] == pytest.approx([1e-4, 1e-4])
+    assert [rate(0.05) for _ in range(13)][-2:] == pytest.approx([1e-2, 1e-2])
+    copy = ppo.make_learner(config, GymVectorEnv("CartPole-v1", 1).spec, None, 1)
+    copy.load_state_dict(learner.state_dict())
+    copy.config = learner.config = dataclasses.replace(config, desired_kl=0.0)
+    assert copy._learning_rate(np.zeros(64, np.float32)) == pytest.approx(1e-2), "part of a checkpoint"
+
+
 def test_actor_uses_the_newest_weights():
     loop = InTurn(ppo, SMALL, GymVectorEnv("CartPole-v1", SMALL.num_envs)).run(128)
     loop.actor.load_weights({name: value * 2 for name, value in loop.learner.weights().items()}, 1)

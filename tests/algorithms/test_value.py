@@ -14,6 +14,7 @@ from myosu.errors import UserError
 from myosu.evaluation.prediction import predict
 from myosu.evaluation.recorded_play import play_block
 from myosu.players.player import RandomPlayer
+from myosu.runs.checkpoint import Checkpoints, find_checkpoint
 
 SPEC = EnvSpec((3,), np.float32, 2, 2, (-1.0, 1.0), 100)
 CONFIG = value.Config(hidden=(16,), batch_size=64, learning_rate=0.01, positions_per_game=0, held_out=0.0)
@@ -90,6 +91,36 @@ def test_held_out_games_are_tested_but_not_learnt():
     before = learner.weights()
     told = learner.update(replay, 0.0)
     assert list(told) == ["held_out_loss"] and all(before[name].equal(w) for name, w in learner.weights().items())
+
+
+def test_the_checkpoint_with_the_least_held_out_loss_is_used(tmp_path):
+    """One position of each of a few games of chance: after 150 updates the network knows them by heart."""
+    environment = load_environment("tictactoe")
+    players = RandomPlayer(environment.rules, 0), RandomPlayer(environment.rules, 1)
+    records = play_block(environment.rules, players, range(60), range(60))
+    folder = write(tmp_path / "r", *records)
+    settings = {"recordings": (str(folder),), "positions_per_game": 1, "held_out": 0.4, "symmetries": False,
+                "learning_starts": 10**6, "replay_ratio": 1e5, "batch_size": 64, "learning_rate": 0.01}
+    train("tictactoe", "value", updates=3, run=tmp_path / "run", quiet=True, **settings)
+    checkpoints = Checkpoints(tmp_path / "run" / "checkpoints")
+    early, loss = checkpoints.best(), checkpoints.least_held_out_loss()
+    train(resume=tmp_path / "run", updates=150, quiet=True)
+    assert checkpoints.latest() != early == checkpoints.best() and checkpoints.least_held_out_loss() == loss
+    assert find_checkpoint(tmp_path / "run").path == early, "a value network's run means its best checkpoint"
+    assert find_checkpoint(tmp_path / "run" / "checkpoints" / "latest").path == checkpoints.latest()
+
+
+def test_held_out_loss_by_hand():
+    learner, replay = value.make_learner(CONFIG, SPEC, None, 0), value.make_replay(CONFIG, SPEC)
+    with torch.no_grad():
+        learner.value.head.weight.zero_()
+        learner.value.head.bias.fill_(np.arctanh(0.5))
+    assert learner.held_out_loss(replay) is None
+    for length, held_out in ((3, True), (4, False)):
+        [rows] = value.make_rows(CONFIG, SPEC, game_of(length, 1))
+        replay.add(rows | {"held_out": np.full(length, held_out)}, 0)
+    # Outcomes 1, −1, 1 and the value ½ everywhere.
+    assert learner.held_out_loss(replay) == pytest.approx((0.125 + 1.125 + 0.125) / 3)
 
 
 def test_learns_who_wins_at_tictactoe(tmp_path, capsys):

@@ -1,6 +1,8 @@
 """What a stranger sees first: myosu alone, train without a name, its help, the demo, completion."""
 
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 
@@ -57,7 +59,13 @@ def test_help_of_train_is_short_and_help_all_is_complete(capsys, monkeypatch):
     assert len(flags_in(short)) == 10 and flags_in(short) < flags_in(every) and len(flags_in(every)) > 40
     assert len(short.splitlines()) < 50 and "--help-all" in short
     assert "(default: 0.98)" in short, "defaults are those of the preset"
-    assert max(map(len, short[short.index("--algorithm"):].splitlines())) <= 80
+    assert "None" not in short
+
+
+@pytest.mark.parametrize("command", sorted(cli.COMMANDS))
+def test_help_is_80_columns_wide(command, capsys, monkeypatch):
+    text = help_of([command, "--help"], capsys, monkeypatch)
+    assert [line for line in text.splitlines() if len(line) > 80] == []
 
 
 @pytest.mark.parametrize("algorithm", ["muzero", "sac", "cloning"])
@@ -94,11 +102,35 @@ def test_demo_agent_plays_well(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_knows_commands_and_flags(shell, capsys):
-    with pytest.raises(SystemExit) as end:
-        cli.run(["completion", shell])
-    said = capsys.readouterr().out
-    assert not end.value.code and all(word in said for word in [*cli.COMMANDS, "learning-rate", "preset"])
+def test_completion_script_has_valid_syntax(shell, capsys):
+    assert cli.run(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert all(word in script for word in [*cli.COMMANDS, "learning-rate", "preset", "connect_four"])
+    if shutil.which(shell):
+        subprocess.run([shell, "-n"], input=script, text=True, check=True)
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+def test_completion_in_bash(capsys, tmp_path):
+    """Commands, flags, values of flags, games, the runs of the folder, and file names otherwise (no words)."""
+    for name in ("othello-1", "two words", "othello-unfinished"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        if "unfinished" not in name:
+            (tmp_path / "runs" / name / "config.json").touch()
+    cases = {("pl",): "play plot", ("train", "othel"): "othello", ("train", "CartP"): "CartPole-v1",
+             ("train", "x", "--algorithm", "mu"): "muzero muesli", ("train", "--resume", ""): "runs/othello-1",
+             ("train", "x", "--learning-r"): "--learning-rate", ("play", "runs/"): "runs/othello-1",
+             ("arena", "tictactoe", "gr"): "greedy", ("evaluate", "x", "--opponent", "alph"): "alphabeta:2",
+             ("publish", "x", "-o", ""): "", ("completion", ""): "bash zsh fish", ("demo", "--seat", "f"): "first",
+             ("recipe", ""): "alphago9", ("episodes", "x", "-"): "--help"}
+    assert cli.run(["completion", "bash"]) == 0
+    calls = [f"COMP_WORDS=(myosu {shlex.join(words)}); COMP_CWORD={len(words)}; _myosu_words; echo ${{COMPREPLY[*]}}"
+             for words in cases]
+    script = "\n".join([capsys.readouterr().out, *calls])
+    done = subprocess.run(["bash"], input=script, cwd=tmp_path, capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert done.stderr == "" and lines[-1].split()[:3] == ["--help", "--last", "--best"]
+    assert lines[:-1] == list(cases.values())[:-1]
 
 
 def test_python_m_myosu_runs_the_command():

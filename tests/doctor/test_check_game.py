@@ -1,11 +1,12 @@
 """Every broken game below must be reported, and the games of the library must pass."""
 
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from myosu.doctor import check_game, prediction
+from myosu.doctor import check_game, game_moves, prediction
 from myosu.games import Game, Symmetries, compiled, connect_four, load_game, othello, snake, tictactoe, woodoku
 
 TICTACTOE, OTHELLO = tictactoe.GAME, othello.GAME
@@ -255,3 +256,17 @@ def test_finding_lists_the_actions_that_lead_to_it():
 @pytest.mark.usefixtures("brief")
 def test_same_seed_same_findings():
     assert check_game(load_game("tictactoe"), 10, seed=4) == check_game(load_game("tictactoe"), 10, seed=4)
+
+
+def test_large_observations_are_looked_at_in_fewer_positions(monkeypatch):
+    """All moves of 600 positions, and 12,000 steps for prediction, would take about 25 GB for 19×19 boards with 48 planes."""
+    tried = []
+    moment = game_moves._moment
+    monkeypatch.setattr(game_moves, "_TRIED_BYTES", 1)
+    monkeypatch.setattr(game_moves, "_moment", lambda *arguments: tried.append(1) or moment(*arguments))
+    monkeypatch.setattr(prediction, "_LARGEST", 17)  # tic-tac-toe shows 18 values
+    monkeypatch.setattr(sys.modules["myosu.doctor.check_game"], "record_game", None)  # nobody may ask for it
+    findings = check_game(TICTACTOE, games=5)
+    assert len(tried) == 20
+    assert [finding.severity for finding in findings if "18 values are too large" in finding.message] == ["info"]
+    assert all(finding.severity == "info" for finding in findings), [str(finding) for finding in findings]

@@ -26,6 +26,7 @@ from myosu.envs.engines.process import EngineLost
 from myosu.envs.gym_env import GymVectorEnv
 from myosu.envs.making import EnvMaker, absolute_name
 from myosu.envs.registry import load_environment
+from myosu.envs.scenes import SceneVectorEnv
 from myosu.envs.workers import WorkerVectorEnv
 from myosu.errors import UserError
 
@@ -88,6 +89,97 @@ def test_parts_and_continuous_actions(game):
     env.close()
 
 
+def walk(env, moves, ids, count=1):
+    """Send the same moves ``count`` times, and return the last step."""
+    for _ in range(count):
+        env.send(np.array(moves), np.array(ids))
+        step = env.recv()
+    return step
+
+
+def test_all_agents_of_a_scene_are_environments(game, tmp_path):
+    """Each agent acts by its own actions and begins its own episodes, with its own seed."""
+    environment = load_environment(game("scene"))
+    assert environment.agents == 3 and environment.most_at_once == 3 * os.cpu_count()
+    with pytest.warns(UserWarning, match="has 3 agents: only 1 of the last engine's are played"):
+        env = environment.make(4, 0)
+    assert isinstance(env, SceneVectorEnv)
+    env.reset()
+    first = env.recv(4)
+    seeds = [env._envs[index].seed_of(0) % 3 for index in range(4)]
+    assert first.observation.tolist() == [[seed, 0] for seed in seeds] and len(set(seeds)) > 1
+    step = walk(env, [1, 0, 0, 1], range(4), 3)
+    assert step.observation.tolist() == [[seeds[0] + 3, 3], [seeds[1], 3], [seeds[2], 3], [seeds[3] + 3, 3]]
+    assert step.reward.tolist() == [1, 0, 0, 1]
+    step = walk(env, [1, 0, 0, 0], range(4), 7 - seeds[0])
+    assert step.terminated.tolist() == [True, False, False, False] and step.final_observation[0].tolist()[0] == 10
+    assert step.observation.tolist()[:2] == [[env._envs[0].seed_of(1) % 3, 0], [seeds[1], 10 - seeds[0]]]
+    # An agent that is sent no action stands still; a resumed run truncates the running episodes.
+    assert walk(env, [1], [1]).env_ids.tolist() == [1]
+    state = env.state_dict()
+    env.load_state_dict(state)
+    step = walk(env, [1, 1, 1, 1], range(4))
+    assert step.truncated.all() and step.final_observation[1, 0] == seeds[1] + 1 and not step.observation[:, 1].any()
+    assert "the 4 unfinished episodes were truncated" in env.notices()[0]
+    assert (walk(env, [1, 1, 1, 1], range(4)).observation[:, 1] == 1).all()
+    # All episodes of a lost engine are truncated, those of the other engine are not.
+    os.kill(env._scenes[0].engine.link._process.pid, signal.SIGKILL)
+    step = walk(env, [1, 1, 1, 1], range(4))
+    assert step.truncated.tolist() == [True] * 3 + [False] and step.observation[:, 1].tolist() == [0, 0, 0, 2]
+    assert step.reward.tolist() == [0, 0, 0, 1] and (step.final_observation[:3, 1] == 1).all()
+    assert [notice.startswith(f"{game('scene')} (engine 0): ") for notice in env.notices()] == [True]
+    env.close()
+
+
+def test_agents_that_begin_their_episodes_by_themselves(game):
+    """As those of Godot RL's plugin: the next episode begins one step after the end, while the others go on."""
+    env = load_environment(game("plugin scene"), {"max_episode_steps": 12}).make(3, 0)
+    env.reset()
+    begin = int(env.recv(3).observation[0, 0])
+    step = walk(env, [1, 0, 0], range(3), 9 - begin)
+    env.send(np.array([1, 0, 0]), np.arange(3))
+    assert env.recv().env_ids.tolist() == [1, 2], "the next observation of the first is not known yet"
+    env.send(np.array([0, 0]), np.array([1, 2]))
+    step = env.recv()
+    assert sorted(step.env_ids.tolist()) == [0, 1, 2]
+    row = step.env_ids.tolist().index(0)
+    assert step.terminated[row] and step.reward[row] == 1 and step.final_observation[row].tolist()[0] == 10
+    assert step.observation[row].tolist() == [0, 1]
+    # They cannot be reset from outside: after a limit of Myosu the next episode goes on from there.
+    step = walk(env, [0, 0, 0], step.env_ids, 12 - (11 - begin))
+    cut = np.isin(step.env_ids, [1, 2])
+    assert (step.truncated == cut).all() and (step.observation[cut, 1] == 12).all()
+    env.close()
+    env = make(game("plugin scene"))
+    env.reset()
+    assert [env.step(1)[0].tolist() for _ in range(2)] == [[1, 1], [2, 2]] and env.engine.agents == 3
+    env.close()
+
+
+def test_one_policy_of_several_is_trained(game):
+    with pytest.raises(UserError, match=r"several policies\. There are: cat, mouse\. Choose"):
+        make(game("policies"))
+    with pytest.raises(UserError, match=r"no policy 'dog'\. There are: cat, mouse"):
+        make(game("policies"), policy="dog")
+    with pytest.raises(UserError, match=r"agents have different spaces.*different policy names"):
+        make(game("different spaces"))
+    env = load_environment(game("policies"), {"policy": "cat"}).make(2, 0)
+    env.reset()
+    before = env.recv().observation[:, 0]
+    assert (walk(env, [0, 1], [0, 1]).observation[:, 0] - before).tolist() == [0, 1]
+    env.close()
+    env = make(game("policies"), policy="mouse")
+    assert env.action_space == spaces.Box(-1, 1, (2,), np.float32) and env.engine.agents == 1
+    env.close()
+
+
+def test_wrappers_need_one_agent_for_each_engine(game):
+    wrapped = {"wrappers": [{"wrapper": "gymnasium.wrappers:NormalizeReward"}]}
+    environment = load_environment(game("scene"), wrapped)
+    with pytest.raises(UserError, match="--env-workers synchronous"):
+        environment.make(3, 0)
+
+
 BAD = ("dies", "hangs", "no json", "long", "half", "other message", "no reward", "other observation", "hangs up")
 
 
@@ -95,7 +187,7 @@ BAD = ("dies", "hangs", "no json", "long", "half", "other message", "no reward",
 def test_lost_game_is_restarted(game, tmp_path, mode):
     """After any kind of failure the episode is truncated, and the next one is played in a new process."""
     env = make(game(f"{mode}|{tmp_path / 'once'}"), answer_timeout=0.5)
-    first = env._link._process
+    first = env.engine.link._process
     env.reset(seed=0)
     env.step(1)
     env.step(1)
@@ -142,8 +234,8 @@ def test_game_that_is_always_lost_ends_the_run(game):
 
     env = make(game("plain"))
     env.reset()
-    env._connect = gone
-    os.kill(env._link._process.pid, signal.SIGKILL)
+    env.engine._connect = gone
+    os.kill(env.engine.link._process.pid, signal.SIGKILL)
     assert env.step(0)[3]
     with pytest.raises(UserError, match="is gone, 3 times in a row"):
         env.reset()
@@ -242,7 +334,7 @@ def test_changed_run_folder_starts_no_engine_without_trust(tmp_path, monkeypatch
 def test_example_project_runs_in_godot():
     """Episodes are deterministic given the seed, paddles catch balls, and the process ends with its environment."""
     env = make(f"godot:{PROJECT}")
-    pid = env._link._process.pid
+    pid = env.engine.link._process.pid
     courses = []
     for seed in (3, 3, 4):
         observation, _ = env.reset(seed=seed)
@@ -271,7 +363,7 @@ def test_killed_and_stopped_engines_are_replaced(tmp_path):
     lost = 0
     for k in range(60):
         if k in (20, 40):
-            os.kill(env._envs[k // 20 - 1]._env.unwrapped._link._process.pid,
+            os.kill(env._envs[k // 20 - 1]._env.unwrapped.engine.link._process.pid,
                     signal.SIGKILL if k == 20 else signal.SIGSTOP)
         env.send(np.array([1, 1]), np.arange(2))
         lost += env.recv().truncated.sum()
@@ -282,21 +374,48 @@ def test_killed_and_stopped_engines_are_replaced(tmp_path):
 
 
 @needs_godot
+def test_agents_of_a_scene_in_godot_are_independent():
+    """Four paddles in one engine: each one's episode is that of the paddle that is alone, with the same seed."""
+    env = load_environment(f"godot:{PROJECT}", {"arguments": ["four.tscn"]}).make(4, 0)
+    env.reset()
+    courses = [[observation.tolist()] for observation in env.recv(4).observation]
+    for number in range(43):
+        moves = [(number // 3 + index) % 3 for index in range(4)]
+        step = walk(env, moves, range(4))
+        for course, observation, reward in zip(courses, step.observation, step.reward, strict=True):
+            course.append([*observation.tolist(), float(reward)])
+    assert step.env_ids.tolist() == [0, 1, 2, 3] and len({course[5][1] for course in courses}) == 4
+    alone = make(f"godot:{PROJECT}")
+    for index in (0, 3):
+        course = [alone.reset(seed=env._envs[index].seed_of(0))[0].tolist()]
+        while len(course) < 43:
+            observation, reward, ended, *_ = alone.step(((len(course) - 1) // 3 + index) % 3)
+            course.append([*observation.tolist(), reward])
+        assert ended and course[:42] == courses[index][:42] and course[42][4] == courses[index][42][4]
+        assert courses[index][42][:4] == alone.reset(seed=env._envs[index].seed_of(1))[0].tolist()
+    env.close()
+    alone.close()
+
+
+@needs_godot
 @pytest.mark.slow
 def test_training_in_godot_learns_to_catch(tmp_path):
-    """With five balls, a random player's return is about −2.7 and a perfect player's is 5."""
+    """Four agents in one engine. With five balls, a random player's return is about −2.7 and a perfect player's is
+    5."""
     run = tmp_path / "run"
     assert cli.run(["train", f"godot:{PROJECT}", "--run", str(run), "--env-steps", "12000", "--num-envs", "4",
-                    "--learning-rate", "1e-3", "--evaluate-every", "0", "--quiet"]) == 0
+                    "--learning-rate", "1e-3", "--evaluate-every", "0", "--quiet", "--env-kwargs",
+                    '{"arguments": ["four.tscn"]}']) == 0
     assert myosu.evaluate(run, games=20)["mean_reward"] > 2.0
     config = json.loads((run / "config.json").read_text())
-    assert config["game"] == f"godot:{PROJECT}" and config["code"] == {f"godot:{PROJECT}": trust.digest(config["game"])}
+    assert config["game"] == f"godot:{PROJECT}" and list(config["code"]) == [
+        f"godot:{PROJECT} with arguments [\"four.tscn\"]"]
 
 
 @needs_godot
 def test_engines_end_with_the_process_that_started_them(tmp_path):
     code = (f"import myosu, time; env = myosu.make('godot:{PROJECT}', 1); env.reset(); env.recv()\n"
-            "print(env._envs[0]._env.unwrapped._link._process.pid, flush=True); time.sleep(60)")
+            "print(env._envs[0]._env.unwrapped.engine.link._process.pid, flush=True); time.sleep(60)")
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         pid = int(process.stdout.readline())
         os.kill(pid, signal.SIGSTOP)  # so that it cannot notice that the connection is closed

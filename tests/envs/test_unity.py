@@ -27,6 +27,7 @@ from myosu.envs.engines.unity_values import read_mask, read_picture
 from myosu.envs.gym_env import GymVectorEnv
 from myosu.envs.making import EnvMaker
 from myosu.envs.registry import load_environment
+from myosu.envs.scenes import SceneVectorEnv
 from myosu.envs.workers import WorkerVectorEnv
 from myosu.errors import UserError
 
@@ -96,8 +97,9 @@ def test_continuous_and_several_actions(build):
 
 
 def test_several_agents_and_behaviours(build):
-    """The first agent is played; the others, which decide at other times, take default actions."""
+    """Where one agent is played, the others, which decide at other times, take default actions."""
     env = make(build("agents"))
+    assert env.engine.agents == 3
     for _ in range(3):
         env.reset()
         assert [env.step(2)[2] for _ in range(4)] == [False] * 3 + [True]
@@ -107,10 +109,60 @@ def test_several_agents_and_behaviours(build):
     with pytest.raises(UserError, match=r"no behaviour 'Fly'\. There are: Other\?team=0"):
         make(build("two"), behavior="Fly")
     for name in ("Walk", "Walk?team=0"):
-        env = make(build("two"), behavior=name)
+        env = make(build("two"), behavior=name, agents=2)
+        assert env.engine.agents == 2, "some appear later"
         env.reset()
         assert [env.step(2)[2] for _ in range(4)] == [False] * 3 + [True]
         env.close()
+
+
+def test_all_agents_of_a_scene_are_environments(build):
+    """Three agents, which decide at each, every second and every third step: each walks to the goal by its own actions,
+    and each action is answered when its agent decides again."""
+    env = load_environment(build("agents")).make(3, 0)
+    assert isinstance(env, SceneVectorEnv)
+    env.reset()
+    first = env.recv(3)
+    assert first.observation.argmax(1).tolist() == [0, 0, 0]
+    assert first.legal_actions.tolist() == [[False, True, True]] * 3
+    ids, places, decisions = first.env_ids, np.zeros(3, int), np.zeros(3, int)
+    rewards = [[] for _ in range(3)]
+    for _ in range(12):
+        env.send(np.full(len(ids), 2), ids)
+        step = env.recv()
+        ids = step.env_ids
+        decisions[ids] += 1
+        over = step.terminated
+        assert not step.truncated.any() and (step.final_observation[over].argmax(1) == 4).all()
+        places[ids] = np.where(over, 0, places[ids] + 1)
+        assert (step.observation.argmax(1) == places[ids]).all()
+        for index, reward in zip(ids.tolist(), step.reward.tolist(), strict=True):
+            rewards[index].append(round(reward, 4))
+    assert decisions[0] > decisions[1] > decisions[2] > 2
+    assert all(earned == [(0.9 if k % 4 == 3 else -0.1) for k in range(len(earned))] for earned in rewards)
+    with pytest.raises(UserError, match="do not act at the same time"):
+        env.send(np.full(len(ids), 2), ids)
+        env.recv(3)
+    env.close()
+
+
+def test_lost_scene_truncates_the_episodes_of_all_its_agents(build):
+    """Two engines with three agents each, five environments: the first engine is killed."""
+    with pytest.warns(UserWarning, match="has 3 agents: only 2 of the last engine's are played"):
+        env = load_environment(build("agents")).make(5, 0)
+    env.reset()
+    step = env.recv(5)
+    for number in range(3):
+        if number == 2:
+            os.kill(env._scenes[0].engine.link._process.pid, signal.SIGKILL)
+        env.send(np.full(len(step.env_ids), 2), step.env_ids)
+        step = env.recv()
+    lost = step.env_ids < 3
+    assert lost.sum() == 3 and (step.truncated == lost).all() and not step.reward[lost].any()
+    assert (step.observation[lost].argmax(1) == 0).all() and (step.final_observation[lost].argmax(1) > 0).any()
+    (notice,) = env.notices()
+    assert "(engine 0): the engine was ended by SIGKILL" in notice
+    env.close()
 
 
 def test_image_observations(build):
@@ -235,11 +287,11 @@ def test_the_editor_is_waited_for_and_stays_connected(build):
 def test_each_worker_has_its_port_and_lost_builds_are_counted(build):
     name = build("discrete")
     alone = GymVectorEnv(name, 2)
-    ports = [env._env.unwrapped._link._server.port for env in alone._envs]
+    ports = [env._env.unwrapped.engine.link._server.port for env in alone._envs]
     assert len(set(ports)) == 2 and min(ports) >= 5005
     alone.reset()
     alone.recv()
-    os.kill(alone._envs[1]._env.unwrapped._link._process.pid, signal.SIGKILL)
+    os.kill(alone._envs[1]._env.unwrapped.engine.link._process.pid, signal.SIGKILL)
     alone.send(np.array([2, 2]), np.arange(2))
     step = alone.recv()
     assert step.truncated.tolist() == [False, True] and step.observation.argmax(1).tolist() == [1, 0]

@@ -88,6 +88,27 @@ def test_loadsgf_command(engine, tmp_path):
 
 
 @pytest.mark.skipif(find_engine("gnugo") is None, reason="GNU GO IS NOT INSTALLED")
+@pytest.mark.parametrize(("settings", "left", "budget"), [
+    ("none", None, np.inf), ("absolute 100", None, 0.7 * 99.9 / 30), ("canadian 0 50 10", None, 0.7 * 49.9 / 10),
+    # One move in each period of 10 seconds, however many periods are left; main time is divided among the moves.
+    ("byoyomi 0 10 5", None, 0.7 * 9.9), ("byoyomi 60 10 5", "10 5", 0.7 * 9.9),
+    ("byoyomi 60 10 5", "60 0", 0.7 * 59.9 / 30),
+], ids=["none", "absolute", "canadian", "periods", "period-left", "main-left"])
+def test_kgs_time_settings(engine, settings, left, budget):
+    assert say(engine, f"kgs-time_settings {settings}") == ["="]
+    if left:
+        assert say(engine, f"time_left b {left}") == ["="]
+    assert engine._clocks.budget(0, 30) == pytest.approx(budget)
+    assert say(engine, "known_command kgs-time_settings", "kgs-time_settings byoyomi 10", "kgs-time_settings sand 1",
+               "kgs-time_settings absolute soon") == ["= true", *["? syntax error"] * 3]
+
+
+def test_kgs_rules_are_those_of_area_scoring(engine):
+    assert say(engine, "kgs-rules chinese", "kgs-rules AGA") == ["=", "="]
+    for rules in ("japanese", "new_zealand"):
+        assert say(engine, f"kgs-rules {rules}")[0].startswith(f"? unsupported rules: {rules}")
+
+
 def test_komi_is_sent_to_engines():
     engine = GtpPlayer(make_game(9, komi=3.5), "gnugo --mode gtp")
     assert float(engine.send("get_komi")) == 3.5

@@ -54,6 +54,15 @@ else:
 ''')
 
 
+#: Passes. Its process dies when it is asked for a move while A1 is occupied.
+DIES_BY_A1 = fake_engine('''
+sys.moves = [] if line == "clear_board" else [*getattr(sys, "moves", []), line]
+if line.startswith("genmove") and any(move.endswith(" A1") for move in sys.moves):
+    sys.exit(7)
+print("= pass\\n" if line.startswith("genmove") else "=\\n", flush=True)
+''')
+
+
 def lines(folder):
     return [json.loads(line) for line in (folder / "games.jsonl").read_text().splitlines()]
 
@@ -120,6 +129,25 @@ def test_a_resigned_game_is_lost_and_marked_adjudicated(tmp_path):
     players[0].close()
     assert (record.returns, record.adjudicated, record.terminated, record.length) == ([-1.0, 1.0], True, True, 4)
     assert with_resigning.seats(0)[0].startswith("gtp:")
+
+
+class Plays(RandomPlayer):
+    """Plays the point with the number of its game, then passes."""
+
+    def choose(self, states, histories):
+        return np.array([GO5.pass_action if history else k for k, history in enumerate(histories)])
+
+
+def test_an_engine_that_crashes_loses_only_its_own_game():
+    """Of 25 games, each of which begins at another point, it crashes in that which begins at A1."""
+    engine, lost = GtpPlayer(GO5, DIES_BY_A1), {}
+    a1 = GO5.parse_action("A1")
+    records = play_block(GO5, (Plays(GO5, 0), engine), range(30, 30 + 25), range(25), lost=lost.__setitem__)
+    engine.close()
+    assert list(lost) == [30 + a1] and "ended with exit code 7" in lost[30 + a1]
+    assert [record.index for record in records] == [30 + k for k in range(25) if k != a1]
+    assert all(record.actions == [k, GO5.pass_action, GO5.pass_action]
+               for record in records for k in [record.index - 30])
 
 
 def test_cleanup_captures_before_a_pass_are_not_training_data():

@@ -13,8 +13,14 @@ from myosu.web.views import view
 from positions import legal
 
 
+def make(size, **settings):
+    """A small game with room for many plies. The rules are compiled anew for every size and number of plies, which
+    takes seconds, so that all games here have the same one."""
+    return go.make_game(size, max_plies=10 * size * size, **settings)
+
+
 def start(size=5, **settings):
-    game = go.make_game(size, **settings)
+    game = make(size, **settings)
     return game, game.new_states(1)[0]
 
 
@@ -107,7 +113,7 @@ class SlowGo:
 @pytest.mark.parametrize(("size", "suicide"), [(3, False), (3, True), (5, True)])
 def test_game_equals_a_plain_implementation_of_the_rules(size, suicide):
     """Positions repeat often on boards this small."""
-    game = go.make_game(size, komi=0.5, suicide=suicide, max_plies=10 * size * size)
+    game = make(size, komi=0.5, suicide=suicide)
     random = np.random.default_rng(size)
     state, repeats = game.new_states(1)[0], 0
     for _ in range({3: 25, 5: 4}[size]):
@@ -135,7 +141,7 @@ def test_game_equals_a_plain_implementation_of_the_rules(size, suicide):
 
 def test_board_maintains_chains_liberties_and_codes():
     """Chains, lengths, liberties and the eight points around, recounted after every move."""
-    game, state = start(5, suicide=True, max_plies=120)
+    game, state = start(5, suicide=True)
     random = np.random.default_rng(0)
     for _ in range(4):
         game.init(state, np.uint64(0))
@@ -223,14 +229,14 @@ def test_two_passes_end_the_game_and_area_is_scored():
 
 
 def test_a_game_at_max_plies_is_scored_as_it_stands():
-    game, state = start(5, komi=0.5, max_plies=50)
+    game, state = start(5, komi=0.5)
     random, ended, ply = np.random.default_rng(1), False, 0
     while not ended:
         choices = np.flatnonzero(legal(game, state)[:-1])
         mover = state["player"]
         reward, ended = game.step(state, int(random.choice(choices)) if len(choices) else 25)
         ply += 1
-    assert ply == 50 or state["passes"] == 2
+    assert ply == 250 or state["passes"] == 2
     after = state.copy()
     assert game.step(after, 3) == (0.0, True) and after == state
     assert reward == np.sign(game.score(state)) * (1 if mover == 0 else -1)
@@ -277,7 +283,7 @@ def test_invalid_sizes_are_refused(settings):
 
 
 def test_board_is_drawn_and_rendered_as_text():
-    game, state = start(9)
+    game, state = go.GO9, go.GO9.new_states(1)[0]
     play(game, state, "E5 C3 D3")
     lines = game.render(state).splitlines()
     assert lines[0] == "   A B C D E F G H J" and lines[5] == " 5 . . . . X . . . ."

@@ -2,14 +2,16 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 
 from myosu.cli import run as myosu
 from myosu.errors import UserError
+from myosu.recipes import stages
 from myosu.recipes.comparisons import Rate
 from myosu.recipes.recipe import _progress, read_recipe, recipe_names, run_recipe
-from myosu.recipes.stages import Made
+from myosu.recipes.stages import Made, Reinforce
 
 SMALL = """
 game = "{folder}/go4.py"
@@ -46,6 +48,8 @@ num_envs = 8
 evaluate_every = 2
 evaluation_games = 4
 games_against_start = 20
+engine = "random"
+games_against_engine = 4
 
 [selfplay]
 stage = "record"
@@ -132,12 +136,36 @@ def test_a_recipe_runs_to_the_end_and_resumes_after_a_stop(small, tmp_path, caps
     for stage in ("supervised", "value", "rating", "evaluations", "league"):
         assert (folder / f"{stage}.png").stat().st_size > 5000, stage
     # Not better for certain: the supervised policy goes on.
-    low, _ = figures["reinforced"]["win_rate_ci95"]
-    assert figures["reinforced"]["player"] == str(folder / ("reinforced/checkpoints/best" if low > 0.5
-                                                            else "supervised"))
+    reinforced = figures["reinforced"]
+    better = (reinforced["win_rate_ci95"][0] > 0.5
+              and reinforced["engine_win_rate_ci95"][1] >= reinforced["start_engine_win_rate"])
+    assert reinforced["player"] == str(folder / ("reinforced/checkpoints/best" if better else "supervised"))
     small.write_text(small.read_text().replace("games = 16", "games = 17"))
     with pytest.raises(UserError, match=r"selfplay in .* was started with other settings: games = 16, now 17"):
         run_recipe(read_recipe(str(small)), folder)
+
+
+@pytest.mark.parametrize(("start", "engine", "used"), [
+    ((0.6, 0.5, 0.7), (0.4, 0.3, 0.5), False), ((0.6, 0.51, 0.7), (0.4, 0.3, 0.5), True),
+    ((0.6, 0.51, 0.7), (0.1, 0.05, 0.44), False)], ids=["not-better", "better", "collapsed"])
+def test_the_reinforced_policy_must_beat_its_start_and_not_collapse_against_an_engine(monkeypatch, tmp_path, start,
+                                                                                   engine, used):
+    """start, engine: win rates of the best checkpoint with their intervals; the first policy wins 45 % against the
+    engine."""
+    supervised, best = str(tmp_path / "supervised"), str(tmp_path / "reinforced" / "checkpoints" / "best")
+
+    def match(game, player, opponent, games, opening_plies, seed):
+        rate, low, high = {(best, supervised): start, (best, "greedy"): engine,
+                           (supervised, "greedy"): (0.45, 0.4, 0.5)}[player, opponent]
+        return {"games": games, "win_rate": rate, "win_rate_ci95": [low, high]}
+
+    monkeypatch.setattr(stages, "match_figures", match)
+    monkeypatch.setattr(stages, "find_checkpoint", lambda path: SimpleNamespace(update=7))
+    stage = object.__new__(Reinforce)
+    vars(stage).update(settings={"start": supervised}, game="", games=20, engine="greedy", engine_games=4)
+    figures = stage.figures(tmp_path / "reinforced", {})
+    assert figures["player"] == (best if used else supervised) and figures["games"] == 20
+    assert figures["engine_win_rate"] == engine[0] and figures["start_engine_win_rate"] == 0.45
 
 
 def test_finished_matches_are_not_played_again(tmp_path):

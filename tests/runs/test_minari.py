@@ -49,12 +49,22 @@ def records_of(environment, episodes, seed=0):
     return found
 
 
-@pytest.mark.parametrize("name, kwargs", [
-    ("CartPole-v1", {}), ("Pendulum-v1", {"max_episode_steps": 20}), ("snake", {}), ("pettingzoo:tictactoe_v3", {})])
-def test_episodes_round_trip_through_minari(name, kwargs):
+@pytest.mark.parametrize("name", ["x", "", "a b-v0", "x-v"])
+def test_names_that_minari_does_not_take_are_refused(name):
+    with pytest.raises(UserError, match="cannot name a dataset of Minari"):
+        write_minari(name, load_environment("CartPole-v1"), [])
+
+
+@pytest.mark.parametrize("data_format, name, kwargs", [
+    ("hdf5", "CartPole-v1", {}), ("hdf5", "Pendulum-v1", {"max_episode_steps": 20}), ("hdf5", "snake", {}),
+    ("hdf5", "pettingzoo:tictactoe_v3", {}), ("arrow", "Pendulum-v1", {"max_episode_steps": 20}),
+    ("arrow", "snake", {}), ("arrow", "pettingzoo:tictactoe_v3", {})])
+def test_episodes_round_trip_through_minari(data_format, name, kwargs):
+    if data_format == "arrow":
+        pytest.importorskip("pyarrow")
     environment = load_environment(name, kwargs)
     records = records_of(environment, 4)
-    assert write_minari("test/random-v0", environment, records) == 4
+    assert write_minari("test/random-v0", environment, records, data_format) == 4
     episodes = list(read_minari("minari:test/random-v0", environment.spec))
     for record, episode in zip(records, episodes, strict=True):
         expected = list(record.moves(environment))

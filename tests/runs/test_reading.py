@@ -63,6 +63,7 @@ def test_valid_data_is_parsed_into_its_types():
     ({"inner": {"rate": 1, "sizes": [1, 2.5]}}, r"inner\.sizes\[1\]: 2\.5 is not a whole number"),
     ({"inner": {}}, r"inner\.rate: it is missing"),
     ({"inner": {"rate": 1, "momentum": 2}}, r"inner\.momentum: Inner has no such field"),
+    ({"inner": {"rate": 1, "ratte": 2}}, r"inner\.ratte: Inner has no such field, but rate"),
     ({"limit": "many"}, "limit"),
     ({"how": "c"}, "how: 'c' is not one of 'a', 'b'"),
     ({"how": ["a"]}, "how"),

@@ -23,6 +23,8 @@ from toy_runs import TOY, toy_run
 SCRIPT = Path(__file__).parents[2] / "scripts" / "cluster.sh"
 PATIENCE = 400.0
 ADDRESSES = "10.77.0.1", "10.77.0.2"
+#: Shorter than Ray's, so that a cut link is noticed after some 15 s instead of 40 s.
+HEALTH_CHECKS = {"RAY_health_check_period_ms": "1000", "RAY_health_check_timeout_ms": "4000"}
 
 
 def ip(*words: str) -> subprocess.CompletedProcess:
@@ -36,7 +38,7 @@ class Hosts:
         self.folder, self.there = folder, there
         self.temporary = f"/tmp/{there}"  # a short path for Ray's sockets, whose paths are limited to 107 characters
         os.environ |= {"RAY_AUTH_TOKEN_PATH": str(folder / "token"), "RAY_AUTH_MODE": "token", "PORT": "6390",
-                       "CORES": "1", "RAY": str(Path(sys.executable).with_name("ray"))}
+                       "CORES": "1", "RAY": str(Path(sys.executable).with_name("ray"))} | HEALTH_CHECKS
         self.head = self.start([], ["head", ADDRESSES[0]], {"RAY_TMP": self.temporary})
         self.address = f"{ADDRESSES[0]}:6390"
         self.node = self.join()
@@ -71,7 +73,7 @@ class Watched:
     """Records what a learner receives. longest_wait: the longest wait for experience, in seconds."""
 
     def __init__(self, folder: Path, address: str) -> None:
-        run = toy_run(folder, updates=1, deterministic=False)
+        run = toy_run(folder, {"pause": 0.02}, updates=1, deterministic=False)
         self.actors = ClusterActors(run.config, address, 2)
         settings, spec = load_settings(run.config), run.config.environment.spec
         self.actors.publish(load_algorithm(TOY).make_learner(settings, spec, None, 0).weights(), 3)

@@ -73,6 +73,11 @@ def cluster(tmp_path_factory):
     os.environ |= before
 
 
+def slow_run(folder: Path):
+    """A run whose actors leave the cores to other tests."""
+    return toy_run(folder / "run", {"pause": 0.02}, updates=1, deterministic=False)
+
+
 def published(run, cluster: str, count: int | None = 2) -> ClusterActors:
     actors = ClusterActors(run.config, cluster, count)
     settings, spec = load_settings(run.config), run.config.environment.spec
@@ -106,7 +111,7 @@ def test_run_trains_on_the_cluster_and_is_resumed(tmp_path, cluster):
 
 @needs_ray
 def test_killed_actors_and_relay_are_replaced(tmp_path, cluster):
-    actors = published(toy_run(tmp_path / "run", updates=1, deterministic=False), cluster)
+    actors = published(slow_run(tmp_path), cluster)
     try:
         found = collect_until(actors, bool)
         assert found[0].weights_version == 3 and found[0].steps > 0
@@ -132,7 +137,7 @@ def test_killed_actors_and_relay_are_replaced(tmp_path, cluster):
 
 @needs_ray
 def test_new_weights_reach_all_actors_and_held_actors_wait(tmp_path, cluster):
-    run = toy_run(tmp_path / "run", updates=1, deterministic=False)
+    run = slow_run(tmp_path)
     actors = published(run, cluster)
     try:
         collect_until(actors, bool)
@@ -172,7 +177,7 @@ def test_wrong_token_is_refused(tmp_path, cluster, monkeypatch):
     wrong = tmp_path / "token"
     wrong.write_text("0" * 64)
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(wrong))
-    actors = published(toy_run(tmp_path / "run", updates=1, deterministic=False), cluster)
+    actors = published(slow_run(tmp_path), cluster)
     try:
         with pytest.raises(UserError, match=f"cluster = {cluster}.*token"):
             collect_until(actors, bool)

@@ -44,7 +44,7 @@ def test_full_gpu_memory_says_which_settings_to_lower(tmp_path, on_card, monkeyp
         raise error
 
     monkeypatch.setattr(load_algorithm(TOY).Actor, "step", fails)
-    with pytest.raises(UserError, match=r"memory of the GPU is full\. Lower num_envs"):
+    with pytest.raises(UserError, match=r"GPU is full\. Lower --actors, num_envs \(8\) or batch_size"):
         train(toy_run(tmp_path / "run", updates=40, deterministic=False, actors=1), quiet=True)
 
 

@@ -30,7 +30,7 @@ def records(folder: Path, kind: str) -> list[dict]:
 def test_invalid_settings_are_refused_by_name():
     with pytest.raises(UserError, match="has no limit"):
         TrainConfig()
-    with pytest.raises(UserError, match="minutes must be above 0, not -1"):
+    with pytest.raises(UserError, match="minutes must be above 0 and finite, not -1"):
         TrainConfig(minutes=-1)
     with pytest.raises(UserError, match="deterministic run cannot be limited by minutes alone"):
         TrainConfig(minutes=1, deterministic=True)

@@ -580,6 +580,7 @@ def test_bubble_by_keyboard(open_page):
     assert course.actions == [bubble.flight(start, 23)[1]]
     aim = page.locator("#board svg.bubbles")
     assert "10.5 degrees to the right" in aim.get_attribute("aria-valuetext")
+    page.locator("#open-new").focus()  # on the board, Home goes to the row's first cell
     page.keyboard.press("Home")
     page.keyboard.press("Space")
     wait_past(page, 1)
@@ -685,7 +686,8 @@ def test_review_of_a_finished_game(open_page, served, game):
     expected = [f"{k + 1}." for k in range(len(marks))] if game == "snake" else [
         "" if k % 2 else f"{k // 2 + 1}." for k in range(len(marks))]
     assert numbers == expected
-    page.locator("#first").click()
+    page.locator("#open-new").focus()  # on the board, Home goes to the row's first cell
+    page.keyboard.press("Home")
     page.locator('#board[data-ply="0"]').wait_for()
     page.locator("#board .hinted").first.wait_for(state="attached")
     page.locator("#next").click()

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import importlib.util
-import sys
 from pathlib import Path
 from typing import Any
 
 from myosu.errors import UserError
+from myosu.games.registry import load_file
 from myosu.runs.config import RunConfig, from_dict
 
 ALGORITHMS = ("muzero", "alphazero", "muesli", "dqn", "ppo", "sac", "cloning", "reinforce", "value")
+#: What every algorithm defines (``interface.Algorithm``).
+_PARTS = ("Config", "SOURCE", "resolve", "make_replay", "make_learner", "make_agent")
 
 
 def load_algorithm(name: str) -> Any:
     """The module of an algorithm (see ``interface.Algorithm``). ``name`` may be the path of your own .py file.
 
-    Raises UserError if there is none.
+    Raises UserError if there is none, or if the file's code fails or is not an algorithm.
     """
     if name.endswith(".py"):
-        return _load_file(Path(name))
+        module = load_file(Path(name))
+        if missing := [part for part in _PARTS if not hasattr(module, part)]:
+            raise UserError(f"{name} is not an algorithm: it does not define {', '.join(missing)} "
+                            "(docs/new-algorithm.md).")
+        return module
     if name not in ALGORITHMS:
         near = difflib.get_close_matches(name, ALGORITHMS, n=1)
         hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(ALGORITHMS)}."
@@ -39,15 +44,3 @@ def load_settings(config: RunConfig) -> Any:
     """The instance of the algorithm's ``Config`` that a run's configuration describes."""
     where = f"{config.read_from or 'The configuration'} (algorithm_config)"
     return from_dict(algorithm_of(config).Config, config.algorithm_config, where)
-
-
-def _load_file(path: Path) -> Any:
-    if not path.is_file():
-        raise UserError(f"There is no algorithm file {str(path)!r}.")
-    name = f"myosu_algorithm_{path.stem}"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path.resolve())
-        assert spec is not None and spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]

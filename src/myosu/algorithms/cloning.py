@@ -24,6 +24,7 @@ from myosu.games.game import Symmetries
 from myosu.losses.q_learning import best_columns
 from myosu.losses.soft import choice_log_probs
 from myosu.nets.encoder import ActionHead, Encoder, Observation, to_tensors
+from myosu.nets.fused_board import inference_encoder
 from myosu.nets.inference import device_for
 from myosu.replay.replay import Replay, Rows
 from myosu.runs.recordings import is_held_out
@@ -98,7 +99,11 @@ class Policy(nn.Module):
                                None if spec.action_low else self.encoder.cells, beside=int(passes))
 
     def forward(self, observation: Observation) -> Tensor:
-        outputs = self.head(*self.encoder(observation))
+        return self.read(*self.encoder(observation))
+
+    def read(self, features: Tensor, cells: Tensor | None) -> Tensor:
+        """The outputs from those of the encoder."""
+        outputs = self.head(features, cells)
         return outputs.tanh() if self.spec.action_low else outputs
 
     def losses(self, outputs: Tensor, legal: Tensor, action: Tensor) -> Tensor:
@@ -186,22 +191,31 @@ class Agent:
         self.policy = make_policy(config, spec)
         self.policy.load_state_dict(weights)
         self.device = next(self.policy.parameters()).device
+        self.encode = inference_encoder(self.policy.encoder)
+
+    def _outputs(self, observation: np.ndarray) -> Tensor:
+        return self.policy.read(*self.encode(to_tensors(observation, self.device)))
 
     @torch.inference_mode()
     def act(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
             starts: np.ndarray | None = None) -> tuple[np.ndarray, None]:
-        outputs = self.policy(to_tensors(observation, self.device))
-        return self.policy.actions(outputs, torch.from_numpy(legal_actions).to(self.device)), None
+        legal = torch.from_numpy(legal_actions).to(self.device)
+        return self.policy.actions(self._outputs(observation), legal), None
 
     @torch.inference_mode()
     def think(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
               starts: np.ndarray | None = None, simulations: int | None = None) -> Thoughts:
         """There is no value network: values are 0."""
-        outputs = self.policy(to_tensors(observation, self.device))
         legal = torch.from_numpy(legal_actions).to(self.device)
-        policy = F.softmax(outputs.masked_fill(~legal, -torch.inf), dim=1).cpu().numpy()
+        policy = F.softmax(self._outputs(observation).masked_fill(~legal, -torch.inf), dim=1).cpu().numpy()
         action = policy.argmax(axis=1)
         return Thoughts(action, policy, np.zeros(len(policy), np.float32), None, action[:, None].tolist())
+
+    @torch.inference_mode()
+    def evaluate(self, observation: np.ndarray, legal_actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """For searches that use this policy as one of their parts (``players.apv``): values of 0, f32 [n], and the
+        logits of all actions, f32 [n, A]."""
+        return np.zeros(len(observation), np.float32), self._outputs(observation).cpu().numpy()
 
 
 def make_learner(config: Config, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> Learner:

@@ -176,6 +176,7 @@ class Algorithm(Protocol):
     #: actor (``make_rows`` replaces ``make_actor``).
     SOURCE: Literal["processes", "in turn", "only in turn", "recorded"]
     #: Optional: False if the trained network chooses no actions (a value network), so that the run has no evaluations.
+    #: Its learner has a method ``held_out_loss(replay) -> float | None`` instead, which decides the best checkpoint.
     PLAYS: bool
 
     @staticmethod

@@ -113,6 +113,9 @@ class Config:
     """Anneal the clip range linearly to 0 over the run."""
     learning_rate: float = 3e-4
     """Adam's learning rate."""
+    desired_kl: float = 0.0
+    """Adapt the learning rate, up to 10 times and down to a tenth of ``learning_rate``, so that training on a rollout
+    moves the policy by about this KL divergence; 0: do not adapt it."""
     anneal_learning_rate: bool = False
     """Anneal the learning rate linearly to 0 over the run."""
     normalize_advantages: bool = True
@@ -124,6 +127,9 @@ class Config:
     """Weight of the value loss, the squared error."""
     entropy_weight: float = 0.0
     """Weight of the entropy bonus, which prevents premature convergence."""
+    noise_correlation: float = 0.0
+    """Correlation of the noise of continuous actions between one step and the next, in [0, 1). Independent noise (0)
+    hardly moves an environment that sums many actions up, such as a car that must gather speed."""
     cloning_weight: float = 0.0
     """Weight of the loss −log π(a|s) of the actions in ``recordings``; it falls linearly to 0 over the run."""
     max_grad_norm: float = 0.5
@@ -137,9 +143,10 @@ class Config:
             "opening_plies": (0, 10_000), "batch_size": (1, 10**7),
             "channels": (1, 4096), "blocks": (0, 100), "lstm_size": (0, 4096), "sequence_length": (1, 10_000),
             "discount": (0.0, 1.0), "gae_lambda": (0.0, 1.0),
-            "clip_range": (0.0, 10.0), "learning_rate": (0.0, 10.0), "value_loss_weight": (0.0, 1e6),
+            "clip_range": (0.0, 10.0), "learning_rate": (0.0, 10.0),
+            "desired_kl": (0.0, 10.0), "value_loss_weight": (0.0, 1e6),
             "entropy_weight": (0.0, 1e6), "max_grad_norm": (1e-6, 1e9), "reward_scale": (0.0, 1e9),
-            "gail_weight": (0.0, 1e9), "cloning_weight": (0.0, 1e6),
+            "gail_weight": (0.0, 1e9), "noise_correlation": (0.0, 0.9999), "cloning_weight": (0.0, 1e6),
         })
         if self.cloning_weight and self.lstm_size:
             raise UserError("cloning_weight and lstm_size cannot be combined, because recordings have no recurrent "
@@ -176,6 +183,9 @@ def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
     if spec.num_players == 2:
         _check_self_play(config)
     check_not_mixed("PPO", spec)
+    if config.noise_correlation and not spec.action_low:
+        raise UserError(f"noise_correlation = {config.noise_correlation} has no meaning for discrete actions: leave it "
+                        "out.")
     fitting = [size for size in range(config.unroll, config.rollout_size + 1, config.unroll)
                if config.rollout_size % size == 0 and (size > 1 or not config.normalize_advantages)]
     if not fitting:
@@ -438,6 +448,9 @@ class Actor:
         self.begun = self.complete = 0
         self.row = np.zeros(env.num_envs, np.int64)
         self.memory = np.zeros((env.num_envs, 2 * config.lstm_size), np.float32)
+        #: Each environment's standard normal noise of its latest continuous action.
+        self.noise = np.random.default_rng([seed, 2]).standard_normal((env.num_envs, len(env.spec.action_low)),
+                                                                      np.float32)
         env.reset()
         self.current = _all_first(env)
         self.recorder.start(self.current)
@@ -475,7 +488,7 @@ class Actor:
         memory = self.memory[ids]
         outputs, value, self.memory[ids] = self.net.evaluate(now.observation, memory)
         parameters = self.policy.normalize(outputs, now.legal_actions)
-        action = self.policy.sample(parameters, self.rng)
+        action = self._sample(parameters, ids)
         for name, values in {
             "observation": now.observation, "legal_actions": now.legal_actions, "action": action, "value": value,
             "log_prob": self.policy.log_prob(parameters, action), "entropy": self.policy.entropy(parameters),
@@ -486,6 +499,20 @@ class Actor:
         self.row[ids] = np.arange(rows.start, rows.stop)
         self.begun = rows.stop
         self.env.send(environment_action(self.spec, action), ids)
+
+    def _sample(self, parameters: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """Actions of the environments ``ids``. The noise of continuous actions is an autoregressive process,
+
+            ε_t = ρ ε_{t−1} + √(1 − ρ²) ξ_t,  ξ_t standard normal,
+
+        so that each ε_t is standard normal and ``log_prob`` is right for each step alone. Hollenstein et al. 2024 use
+        correlated noise in PPO in the same way."""
+        if not isinstance(self.policy, Gaussian):
+            return self.policy.sample(parameters, self.rng)
+        rho = np.float32(self.config.noise_correlation)
+        fresh = self.rng.standard_normal((len(ids), self.policy.components), np.float32)
+        self.noise[ids] = rho * self.noise[ids] + np.sqrt(1 - rho * rho) * fresh
+        return self.policy.action(parameters, self.noise[ids])
 
     def _answer(self, after: Step, rows: np.ndarray) -> None:
         for name in ("reward", "terminated", "truncated"):
@@ -563,7 +590,7 @@ class Actor:
             "env": self.env.state_dict(), "current": vars(self.current), "rng": self.rng.bit_generator.state,
             "weights": dict(self.net.state_dict()), "version": self.version, "recorder": self.recorder.state_dict(),
             "rollout": {name: column[: self.begun] for name, column in self.rollout.items()},
-            "complete": self.complete, "row": self.row, "memory": self.memory,
+            "complete": self.complete, "row": self.row, "memory": self.memory, "noise": self.noise,
         })
 
     def load_state_dict(self, state: State) -> None:
@@ -575,6 +602,7 @@ class Actor:
         self.recorder.load_state_dict(state["recorder"])
         for name in ("complete", "row", "memory"):
             setattr(self, name, state[name])
+        self.noise = state.get("noise", self.noise)  # runs of earlier versions have none
         self.begun = len(state["rollout"]["reward"])
         for name, column in self.rollout.items():
             column[: self.begun] = state["rollout"][name]
@@ -671,6 +699,8 @@ class Learner:
         self.updates = self.rollouts = self.seen_positions = 0
         #: The run's progress when this rollout and the next one were begun.
         self.progress = self.next_progress = 0.0
+        #: What ``desired_kl`` multiplies the learning rate by.
+        self.rate_factor = 1.0
         self.lesson = Lesson(*np.zeros((4, 0)))
         #: Metrics of the current rollout: the signals' losses and the explained variance.
         self.report: dict[str, float] = {}
@@ -690,11 +720,11 @@ class Learner:
         self.batches = self.batches or self._shuffled(replay)
         batch = self.batches[self.position]
         clip_range = config.clip_range * (1.0 - self.progress * config.anneal_clip_range)
-        learning_rate = config.learning_rate * (1.0 - self.progress * config.anneal_learning_rate)
 
         outputs, values, _ = self.net.predict(batch.inputs, batch.memory, batch.continues)
         parameters = self.policy.normalize(outputs, batch.legal_actions)
         log_ratio = self.policy.log_prob(parameters, batch.action) - batch.log_prob
+        learning_rate = self._learning_rate(log_ratio)
         surrogate, gradient = clipped_surrogate(log_ratio, batch.advantage, clip_range)
         value_error = values - batch.value_target
         # loss = mean(surrogate) + value_loss_weight · mean(Σ value_error²) − entropy_weight · mean(entropy)
@@ -724,6 +754,19 @@ class Learner:
             "approx_kl": approximate_kl(log_ratio), "clip_fraction": clip_fraction(log_ratio, clip_range),
             **self.report, "gradient_norm": norm, "learning_rate": learning_rate,
         } if last_pass else {}
+
+    def _learning_rate(self, log_ratio: np.ndarray) -> float:
+        """The learning rate of an update, adapted to how far the policy has moved from that of the rollout. From the
+        second pass on it rises by half while the divergence is below half of ``desired_kl`` and falls by a third above
+        twice of it. A divergence of exactly 0, before the first reward, says nothing."""
+        config = self.config
+        if config.desired_kl and self.epoch > 0:
+            kl = approximate_kl(log_ratio)
+            if kl > 2.0 * config.desired_kl:
+                self.rate_factor = max(self.rate_factor / 1.5, 0.1)
+            elif 0.0 < kl < config.desired_kl / 2.0:
+                self.rate_factor = min(self.rate_factor * 1.5, 10.0)
+        return config.learning_rate * self.rate_factor * (1.0 - self.progress * config.anneal_learning_rate)
 
     def _loss(self, batch: Batch, clip_range: float) -> Tensor:
         """The loss of the network's last prediction in plain torch: the reference for the closed-form gradients."""
@@ -827,7 +870,8 @@ class Learner:
         return copy.deepcopy({
             "net": self.weights(), "optimizer": self.optimizer.state_dict(), "rng": self.rng.bit_generator.state,
             "order": self.order, "lesson": self.lesson._asdict(), "report": self.report,
-            "signals": self.signals.state_dict(), **{name: getattr(self, name) for name in self._COUNTS},
+            "signals": self.signals.state_dict(), "rate_factor": self.rate_factor,
+            **{name: getattr(self, name) for name in self._COUNTS},
         })
 
     def load_state_dict(self, state: State) -> None:
@@ -837,6 +881,7 @@ class Learner:
         self.order, self.batches = state["order"], []
         self.lesson, self.report = Lesson(**state["lesson"]), state["report"]
         self.signals.load_state_dict(state["signals"])
+        self.rate_factor = state.get("rate_factor", 1.0)  # runs of earlier versions have none
         for name in self._COUNTS:
             setattr(self, name, state[name])
 

@@ -19,6 +19,8 @@ from myosu.runs.state import State, Weights, copied
 
 #: Maps a batch of the replay's rows to measures [n] by name; ``loss`` is minimised.
 Measure = Callable[[Rows], dict[str, Tensor]]
+#: Number of held-out rows that ``held_out_loss`` tests.
+MOST_TESTED = 8192
 
 
 class SupervisedLearner:
@@ -52,6 +54,17 @@ class SupervisedLearner:
             parts["loss"].backward()
             self.optimizer.step(self.config.learning_rate * (1.0 - progress))
         return told
+
+    @torch.inference_mode()
+    def held_out_loss(self, replay: Replay) -> float | None:
+        """The mean loss of the held-out rows, of at most ``MOST_TESTED`` spread over all; None if there are none."""
+        rows = np.flatnonzero(replay.columns["held_out"][:replay.filled])
+        if not len(rows):
+            return None
+        rows = rows[:: math.ceil(len(rows) / MOST_TESTED)]
+        losses = [self.measure({name: column.take(some, axis=0) for name, column in replay.columns.items()})["loss"]
+                  for some in np.array_split(rows, math.ceil(len(rows) / 256))]
+        return float(torch.cat(losses).mean())
 
     def _augmented(self, batch: Rows) -> Rows:
         """Augment each row with a random symmetry of the game."""

@@ -22,6 +22,7 @@ from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError
 from myosu.games.game import Symmetries
 from myosu.nets.encoder import Encoder, Observation, to_tensors
+from myosu.nets.fused_board import inference_encoder
 from myosu.nets.inference import device_for
 from myosu.replay.replay import Replay, Rows
 from myosu.runs.recordings import is_held_out
@@ -92,7 +93,11 @@ class Value(nn.Module):
         self.greatest = max(map(abs, spec.reward_range))
 
     def forward(self, observation: Observation) -> Tensor:
-        return self.greatest * self.head(self.encoder(observation)[0]).squeeze(1).tanh()
+        return self.read(self.encoder(observation)[0])
+
+    def read(self, features: Tensor) -> Tensor:
+        """The values from the encoder's features."""
+        return self.greatest * self.head(features).squeeze(1).tanh()
 
 
 def make_value(config: Config, spec: EnvSpec) -> Value:
@@ -153,6 +158,7 @@ class Agent:
         self.value = make_value(config, spec)
         self.value.load_state_dict(weights)
         self.device = next(self.value.parameters()).device
+        self.encode = inference_encoder(self.value.encoder)
         self.rng = np.random.default_rng(seed)
 
     def act(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
@@ -163,10 +169,17 @@ class Agent:
     def think(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
               starts: np.ndarray | None = None, simulations: int | None = None) -> Thoughts:
         """There is no policy network: the policy is uniform over legal moves."""
-        value = self.value(to_tensors(observation, self.device)).cpu().numpy()
+        value, _ = self.evaluate(observation, legal_actions)
         action, _ = self.act(observation, legal_actions)
         policy = (legal_actions / legal_actions.sum(axis=1, keepdims=True)).astype(np.float32)
         return Thoughts(action, policy, value, None, action[:, None].tolist())
+
+    @torch.inference_mode()
+    def evaluate(self, observation: np.ndarray, legal_actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """For searches that use this network as one of their parts (``players.apv``): the values, f32 [n], and logits
+        of 0, f32 [n, A]."""
+        features, _ = self.encode(to_tensors(observation, self.device))
+        return self.value.read(features).cpu().numpy(), np.zeros(legal_actions.shape, np.float32)
 
 
 def make_learner(config: Config, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> Learner:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from tyro.conf import Positional
 
-from myosu.commands.options import check_seed, trust_if
+from myosu.commands.options import check_seed, parse, trust_if
 from myosu.errors import UserError
 
 #: Number of games per player if no limit is set.
@@ -60,11 +60,11 @@ class Options:
 
 
 def main(arguments: list[str]) -> int:
-    options = tyro.cli(Options, prog="myosu arena", args=arguments)
+    options = parse(Options, "arena", arguments)
     check_seed(options.seed)
     for name, value, least in (("games", options.games, 0), ("minutes", options.minutes, 0),
                                ("workers", options.workers, 1), ("simulations", options.simulations, 1)):
-        if value is not None and value < least:
+        if value is not None and not value >= least:  # nan is not either
             raise UserError(f"--{name} {value}: it must be {least} or more.")
     trust_if(options.trust)
     from myosu.arena.standings import Standings, cross_table, ratings_table

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
+from myosu.commands.options import parse
+
 
 @dataclass
 class Options:
@@ -23,7 +25,7 @@ class Options:
 
 
 def main(arguments: list[str]) -> int:
-    options = tyro.cli(Options, prog="myosu bench", args=arguments)
+    options = parse(Options, "bench", arguments)
     from myosu.algorithms import muzero
     from myosu.envs.registry import load_environment
     from myosu.presets import load_preset

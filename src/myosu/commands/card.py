@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional
 
-from myosu.commands.options import trust_if
+from myosu.commands.options import parse, trust_if
 from myosu.errors import UserError
 
 
@@ -32,7 +32,7 @@ class Options:
 
 
 def main(arguments: list[str]) -> int:
-    options = tyro.cli(Options, prog="myosu card", args=arguments)
+    options = parse(Options, "card", arguments)
     check_games(options.games)
     trust_if(options.trust)
     import torch

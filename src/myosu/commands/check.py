@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional, UseAppendAction
 
-from myosu.commands.options import ENV_FLAGS, check_seed, read_environment_flags
+from myosu.commands.options import ENV_FLAGS, check_seed, parse, read_environment_flags
 from myosu.errors import UserError
 
 
@@ -18,7 +18,7 @@ from myosu.errors import UserError
 class Options:
     """Play a game or a Gymnasium environment at random, and report in plain words what is wrong with it."""
 
-    game: Annotated[Positional[str], tyro.conf.arg(metavar="GAME")]
+    game: Annotated[Positional[str], tyro.conf.arg(metavar="GAME|ENV")]
     """A game's name, a Gymnasium environment's id (module:Id-v0 imports the module first), module:MyEnv (a class or a
     function), or the path of a .py file that has a game or an environment."""
     games: int | None = None
@@ -36,7 +36,7 @@ class Options:
 
 def main(arguments: list[str]) -> int:
     """Returns exit code 1 if an error was found, 2 if the environment hung or crashed during the examination."""
-    options = tyro.cli(Options, prog="myosu check", args=arguments)
+    options = parse(Options, "check", arguments)
     check_seed(options.seed)
     from myosu.doctor.apart import examine_apart, was_cut_short
 

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional
 
+from myosu.commands.options import parse
+
 #: With fewer seeds in a group, no conclusion is drawn.
 LEAST_SEEDS = 3
 #: Significance level: a difference counts if its permutation p-value is below it.
@@ -35,7 +37,7 @@ class Options:
 
 
 def main(arguments: list[str]) -> int:
-    options = tyro.cli(Options, prog="myosu compare", args=arguments)
+    options = parse(Options, "compare", arguments)
     from myosu.errors import UserError
     from myosu.plots.comparison import plot_comparison
     from myosu.runs.curves import Curve, read_curve

@@ -10,9 +10,8 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Literal
 
-import tyro
-
 from myosu.commands import play
+from myosu.commands.options import parse
 from myosu.runs.reading import load_json
 
 
@@ -31,7 +30,7 @@ class Options:
 
 
 def main(arguments: list[str]) -> int:
-    options = tyro.cli(Options, prog="myosu demo", args=arguments)
+    options = parse(Options, "demo", arguments)
     print("This agent taught itself Connect Four in five minutes on two cores. Train your own: "
           "myosu train connect_four\n")
     flags = ["--terminal"] * options.terminal + ["--no-browser"] * (not options.browser)

@@ -12,6 +12,7 @@ import tyro
 from tyro.conf import Positional
 
 from myosu.commands import check
+from myosu.commands.options import parse
 from myosu.errors import UserError
 
 
@@ -20,7 +21,7 @@ class Options:
     """Find out why an agent does not learn. Examines a run's settings, curves, games, weights and environment; or only
     a game or an environment, as myosu check does."""
 
-    what: Annotated[Positional[str], tyro.conf.arg(metavar="RUN|ENV|FILE")]
+    what: Annotated[Positional[str], tyro.conf.arg(metavar="RUN|GAME|ENV")]
     """The folder of a run; or a game, an environment or a .py file."""
     minutes: float = 1.0
     """Time limit of the experiments with the run's agent and its environment; 0 for none."""
@@ -32,7 +33,7 @@ class Options:
 
 def main(arguments: list[str]) -> int:
     """Returns exit code 1 if an error was found, 2 if bad input prevented a part of the examination."""
-    options = tyro.cli(Options, prog="myosu doctor", args=arguments)
+    options = parse(Options, "doctor", arguments)
     if options.minutes < 0:
         raise UserError(f"--minutes {options.minutes:g}: it must be 0 or more.")
     if not Path(options.what).is_dir() and options.html is None:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
+from myosu.commands.options import parse
 from myosu.errors import UserError
 from myosu.runs.games import GameRecord
 from myosu.runs.recordings import Recording, merit, open_recording
@@ -42,6 +43,8 @@ class Options:
     minari: Annotated[str | None, tyro.conf.arg(metavar="DATASET")] = None
     """Write the episodes whose actions were recorded as this dataset of Minari on this machine, such as
     snake/agent-v0."""
+    minari_format: Literal["hdf5", "arrow"] = "hdf5"
+    """Format of this dataset's files."""
     sgf: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Write the games of Go or Othello whose moves were recorded, or the --best ones of them, as SGF files."""
     json: bool = False
@@ -51,7 +54,7 @@ class Options:
 
 
 def main(arguments: list[str]) -> int:
-    options = tyro.cli(Options, prog="myosu episodes", args=arguments)
+    options = parse(Options, "episodes", arguments)
     for name, value in (("last", options.last), ("best", options.best)):
         if value is not None and value < 1:
             raise UserError(f"--{name} {value}: it must be 1 or more.")
@@ -67,7 +70,7 @@ def main(arguments: list[str]) -> int:
     if options.video is not None:
         return _make_video(options, recording)
     if options.minari is not None:
-        return _write_minari(options.minari, recording)
+        return _write_minari(options, options.minari, recording)
     if options.sgf is not None:
         return _write_sgf(options, options.sgf, recording)
     episodes = recording.last(options.last) if options.best is None else recording.best(options.best)
@@ -114,10 +117,10 @@ def _write_demo(options: Options, path: Path, recording: Recording) -> int:
     return 0
 
 
-def _write_minari(name: str, recording: Recording) -> int:
+def _write_minari(options: Options, name: str, recording: Recording) -> int:
     from myosu.runs.minari_datasets import write_minari
 
-    count = write_minari(name, recording.environment, recording.records())
+    count = write_minari(name, recording.environment, recording.records(), options.minari_format)
     print(f"{count} episodes as the dataset {name}. To learn from it: --recordings minari:{name}")
     return 0
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional, UseAppendAction
 
-from myosu.commands.options import check_seed, trust_if
+from myosu.commands.options import check_seed, parse, trust_if
 from myosu.errors import UserError
 
 
@@ -56,7 +56,7 @@ class Options:
 
 
 def main(arguments: list[str]) -> int:
-    options = tyro.cli(Options, prog="myosu evaluate", args=arguments)
+    options = parse(Options, "evaluate", arguments)
     trust_if(options.trust)
     check_seed(options.seed)
     if options.simulations is not None and options.simulations < 1:

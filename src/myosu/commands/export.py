@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import Positional
 
-from myosu.commands.options import trust_if
+from myosu.commands.options import parse, trust_if
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Options:
 
 
 def main(arguments: list[str]) -> int:
-    options = tyro.cli(Options, prog="myosu export", args=arguments)
+    options = parse(Options, "export", arguments)
     trust_if(options.trust)
     from myosu.publish.export import export
 

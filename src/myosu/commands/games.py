@@ -5,10 +5,10 @@ from __future__ import annotations
 import json as json_module
 from dataclasses import dataclass
 
-import tyro
 from rich.console import Console
 from rich.table import Table
 
+from myosu.commands.options import parse
 from myosu.games.registry import find_game, game_names
 
 
@@ -21,7 +21,7 @@ class Options:
 
 
 def main(arguments: list[str]) -> int:
-    options = tyro.cli(Options, prog="myosu games", args=arguments)
+    options = parse(Options, "games", arguments)
     games = [find_game(name)[0] for name in game_names()]  # compiling the rules takes a minute, and they are not needed
     if options.json:
         print(json_module.dumps([

@@ -10,7 +10,7 @@ import numpy as np
 import tyro
 from tyro.conf import Positional
 
-from myosu.commands.options import check_seed, trust_if
+from myosu.commands.options import check_seed, parse, trust_if
 from myosu.errors import UserError
 
 
@@ -36,7 +36,7 @@ class Options:
 
 
 def main(arguments: list[str]) -> int:
-    options = tyro.cli(Options, prog="myosu gtp", args=arguments)
+    options = parse(Options, "gtp", arguments)
     trust_if(options.trust)
     check_seed(options.seed)
     if options.simulations is not None and options.simulations < 1:

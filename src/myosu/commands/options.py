@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import json
+import shutil
+import sys
+import textwrap
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
+
+import tyro
 
 from myosu import trust
 from myosu.errors import UserError
@@ -22,6 +29,35 @@ ENV_FLAGS = {
              "stacked.",
     "max_episode_steps": "Truncate episodes after this many steps.",
 }
+#: Greatest value of --frame-stack.
+MOST_FRAMES = 1000
+
+
+def parse(kind: type, command: str, arguments: list[str]) -> Any:
+    """An instance of ``kind``, the command's dataclass of flags, from its arguments. Fills the lines of the help that
+    tyro leaves as long as they are: the usage and the description."""
+    page = _Page()
+    try:
+        with contextlib.redirect_stdout(page):
+            return tyro.cli(kind, prog=f"myosu {command}", args=arguments)
+    finally:
+        width = shutil.get_terminal_size().columns
+        for line in page.getvalue().splitlines():
+            if len(line) > width and "\x1b" not in line:  # a line with escape sequences is shorter than it seems
+                indent = " " * 7 if line.startswith("usage:") else ""
+                line = textwrap.fill(line, width, subsequent_indent=indent)
+            print(line)
+
+
+class _Page(io.StringIO):
+    """Takes what is printed, in the characters and colours of the terminal."""
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return getattr(sys.__stdout__, "encoding", None) or "utf-8"
+
+    def isatty(self) -> bool:
+        return sys.__stdout__ is not None and sys.__stdout__.isatty()
 
 
 def check_seed(seed: int) -> None:
@@ -44,7 +80,8 @@ def read_environment_flags(env_kwargs: str = "{}", wrapper: Sequence[str] = (), 
         kwargs = {"frameskip": 1, "obs_type": "ram", **kwargs}
         wrappers.insert(0, {"wrapper": ATARI})
     if (stacked := frame_stack if frame_stack is not None or not atari else 4) is not None:
-        _at_least_one(stacked, "--frame-stack")
+        if not 1 <= stacked <= MOST_FRAMES:
+            raise UserError(f"--frame-stack {stacked}: it must be from 1 to {MOST_FRAMES}.")
         wrappers.append({"wrapper": "gymnasium.wrappers:FrameStackObservation", "kwargs": {"stack_size": stacked}})
     if max_episode_steps is not None:
         _at_least_one(max_episode_steps, "--max-episode-steps")

@@ -13,7 +13,7 @@ import numpy as np
 import tyro
 from tyro.conf import Positional
 
-from myosu.commands.options import check_seed, import_server, trust_if
+from myosu.commands.options import check_seed, import_server, parse, trust_if
 from myosu.errors import UserError
 from myosu.games import Game
 from myosu.players.player import RESIGNS, History, Player, legal_mask
@@ -32,7 +32,7 @@ PORT = 8610
 class Options:
     """Play against the agent of a run, or a Gymnasium environment, in the browser or in the terminal."""
 
-    run: Annotated[Positional[str], tyro.conf.arg(metavar="RUN")]
+    run: Annotated[Positional[str], tyro.conf.arg(metavar="RUN|ENV")]
     """A run's folder (its latest checkpoint), RUN/checkpoints/best, or the folder of one checkpoint. Or AlphaGo's
     search, apv:prior=RUN,value=RUN,…. Or a Gymnasium environment's id, to play it without an agent."""
     seat: Literal["first", "second", "random"] = "first"
@@ -58,7 +58,7 @@ class Options:
 
 
 def main(arguments: list[str]) -> int:
-    options = tyro.cli(Options, prog="myosu play", args=arguments)
+    options = parse(Options, "play", arguments)
     trust_if(options.trust)
     check_seed(options.seed)
     if options.simulations is not None and options.simulations < 1:

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import Positional
 
+from myosu.commands.options import parse
+
 
 @dataclass
 class Options:
@@ -31,7 +33,7 @@ class Options:
 
 
 def main(arguments: list[str]) -> int:
-    options = tyro.cli(Options, prog="myosu plot", args=arguments)
+    options = parse(Options, "plot", arguments)
     from myosu.commands.options import trust_if
     from myosu.errors import UserError
     from myosu.plots.learning import plot_learning

@@ -9,6 +9,8 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional
 
+from myosu.commands.options import parse
+
 
 @dataclass
 class Options:
@@ -23,7 +25,7 @@ class Options:
 
 
 def main(arguments: list[str]) -> int:
-    options = tyro.cli(Options, prog="myosu pull", args=arguments)
+    options = parse(Options, "pull", arguments)
     from myosu.sharing.hub import pull
 
     folder = options.output or Path(options.name.rpartition("/")[2])

@@ -10,7 +10,7 @@ import tyro
 from tyro.conf import Positional
 
 from myosu.commands.card import check_games
-from myosu.commands.options import trust_if
+from myosu.commands.options import parse, trust_if
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Options:
 
 
 def main(arguments: list[str]) -> int:
-    options = tyro.cli(Options, prog="myosu push", args=arguments)
+    options = parse(Options, "push", arguments)
     check_games(options.games)
     trust_if(options.trust)
     import torch

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
+from myosu.commands.options import parse
+
 
 @dataclass
 class Options:
@@ -33,7 +35,7 @@ class Options:
 
 
 def main(arguments: list[str]) -> int:
-    options = tyro.cli(Options, prog="myosu recipe", args=arguments)
+    options = parse(Options, "recipe", arguments)
     import torch
 
     from myosu.errors import UserError

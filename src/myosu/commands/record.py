@@ -11,7 +11,7 @@ import tyro
 from rich.console import Console
 from tyro.conf import Positional, UseAppendAction
 
-from myosu.commands.options import check_seed, read_environment_flags, trust_if
+from myosu.commands.options import check_seed, parse, read_environment_flags, trust_if
 from myosu.errors import UserError
 
 
@@ -54,7 +54,7 @@ class Options:
 
 
 def main(arguments: list[str]) -> int:
-    options = tyro.cli(Options, prog="myosu record", args=arguments)
+    options = parse(Options, "record", arguments)
     trust_if(options.trust)
     check_seed(options.seed)
     games = options.games if options.episodes is None else options.episodes

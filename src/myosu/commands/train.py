@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import tyro
 
 from myosu.algorithms import ALGORITHMS, load_algorithm
-from myosu.commands.options import ENV_FLAGS, read_environment_flags
+from myosu.commands.options import ENV_FLAGS, parse, read_environment_flags
 from myosu.errors import UserError
 
 #: Flags that ``--help`` shows: those that users change first. ``--help-all`` shows all flags.
@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
     if "--help-all" in arguments:
         arguments = ["--help" if word == "--help-all" else word for word in arguments]
     elif not {"--help", "-h"}.isdisjoint(arguments):
-        tyro.cli(_options(*_algorithm_and_preset(arguments), FIRST), prog="myosu train", args=["--help"])
+        parse(_options(*_algorithm_and_preset(arguments), FIRST), "train", ["--help"])
     import torch
 
     from myosu.api import train
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
 
     torch.set_num_threads(1)
     algorithm, preset = _algorithm_and_preset(arguments)
-    options = vars(tyro.cli(_options(algorithm, preset), prog="myosu train", args=arguments))
+    options = vars(parse(_options(algorithm, preset), "train", arguments))
     given = {name for name in options if _is_given(name, arguments)}
     if options["resume"] is not None:
         fixed = (given - {field.name for field in dataclasses.fields(TrainConfig)}
@@ -77,20 +77,25 @@ def _algorithm_and_preset(arguments: list[str]) -> tuple[str, dict[str, Any]]:
         return algorithm or ALGORITHMS[0], {}
     environment = load_environment(
         known.game, read_environment_flags(**{name: getattr(known, name) for name in ENV_FLAGS}), known.rewards)
-    algorithm = algorithm or default_algorithm(environment, known.opponent)
+    if algorithm is None:
+        algorithm = default_algorithm(environment, known.opponent)
     return algorithm, load_preset(algorithm, environment, load_algorithm(algorithm).Config, known.preset)
+
+
+def gymnasium_environments() -> list[str]:
+    """Ids of the environments that come with Gymnasium and need no other package, in their newest versions."""
+    from gymnasium import registry
+
+    return list({spec.name: spec.id for spec in sorted(registry.values(), key=lambda spec: spec.version or 0)
+                 if str(spec.entry_point).startswith(("gymnasium.envs.classic_control", "gymnasium.envs.toy_text"))
+                 }.values())
 
 
 def _trainable() -> str:
     """A list of the games and environments that can be trained on, as text."""
-    from gymnasium import registry
-
     from myosu.games import game_names
 
-    #: The newest versions of the environments that come with Gymnasium.
-    newest = {spec.name: spec.id for spec in sorted(registry.values(), key=lambda spec: spec.version or 0)
-              if str(spec.entry_point).startswith(("gymnasium.envs.classic_control", "gymnasium.envs.toy_text"))}
-    kinds = {"games": game_names(), "Gymnasium": [*newest.values(), "any other id", "package:Id-v0"],
+    kinds = {"games": game_names(), "Gymnasium": [*gymnasium_environments(), "any other id", "package:Id-v0"],
              "your own": ["mygame.py", "module:MyEnv"]}
     lines = [textwrap.fill(", ".join(names), 78, initial_indent=f"  {kind:<11}", subsequent_indent=" " * 13)
              for kind, names in kinds.items()]
@@ -126,7 +131,7 @@ def _options(algorithm: str | None, preset: dict[str, Any], only: Sequence[str] 
         "trust": "With --resume: allow user code that the run names.",
     }
     fields: list[tuple[str, Any, Any]] = [
-        ("game", Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="GAME")], None),
+        ("game", Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="GAME|ENV")], None),
         ("algorithm", str | None, algorithm),
         ("preset", Path | None, None),
         ("run", Path | None, None),
@@ -143,7 +148,7 @@ def _options(algorithm: str | None, preset: dict[str, Any], only: Sequence[str] 
         ("cluster", str | None, None),
         ("trust", bool, False),
     ]
-    kinds = [TrainConfig, *(load_algorithm(name).Config for name in ([algorithm] if algorithm else ALGORITHMS))]
+    kinds = [TrainConfig, *(load_algorithm(name).Config for name in (ALGORITHMS if algorithm is None else [algorithm]))]
     for kind in kinds:
         types = get_type_hints(kind)
         values = {} if kind is TrainConfig else preset
@@ -159,9 +164,12 @@ def _options(algorithm: str | None, preset: dict[str, Any], only: Sequence[str] 
     if only:
         about += f"\n\nThese are the settings that people change first; --help-all shows all {len(fields)}."
         fields = sorted((field for field in fields if field[0] in only), key=lambda field: only.index(field[0]))
+        # The short help leaves out what only says that a setting may be absent.
+        fields = [(name, Annotated[kind, tyro.conf.DisallowNone], default) for name, kind, default in fields]
     return dataclasses.make_dataclass(
-        "train", [(name, Annotated[kind, tyro.conf.arg(help=help_of.get(name, ""))], dataclasses.field(default=default))
-                  for name, kind, default in fields],
+        "train", [(name, Annotated[kind, tyro.conf.arg(
+            help=help_of.get(name, ""), help_behavior_hint="" if default is None and only else None)],
+            dataclasses.field(default=default)) for name, kind, default in fields],
         namespace={"__doc__": about})
 
 

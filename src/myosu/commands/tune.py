@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 from tyro.conf import Positional
 
-from myosu.commands.options import ENV_FLAGS, check_seed, read_environment_flags
+from myosu.commands.options import ENV_FLAGS, check_seed, parse, read_environment_flags
 from myosu.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Options:
     preset file for myosu train --preset. The same command resumes an interrupted study; a greater --trials extends
     it."""
 
-    env: Annotated[Positional[str], tyro.conf.arg(metavar="ENV")]
+    env: Annotated[Positional[str], tyro.conf.arg(metavar="GAME|ENV")]
     """A game, a Gymnasium environment's id, or a .py file, as myosu train takes it."""
     algorithm: str
     """The algorithm: ppo, dqn, sac, muzero, muesli, or the path of your own .py file (with --space)."""
@@ -52,7 +52,7 @@ class Options:
 
 
 def main(arguments: list[str]) -> int:
-    options = tyro.cli(Options, prog="myosu tune", args=arguments)
+    options = parse(Options, "tune", arguments)
     for name, least in (("trials", 1), ("env_steps", 1), ("final_seeds", 0)):
         if getattr(options, name) < least:
             raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)}: it must be {least} or more.")

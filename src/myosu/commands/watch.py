@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional
 
-from myosu.commands.options import import_server, trust_if
+from myosu.commands.options import import_server, parse, trust_if
 from myosu.errors import UserError
 
 
@@ -31,7 +31,7 @@ class Options:
 
 
 def main(arguments: list[str]) -> int:
-    options = tyro.cli(Options, prog="myosu watch", args=arguments)
+    options = parse(Options, "watch", arguments)
     if not options.runs:
         raise UserError("Which run? For example: myosu watch runs/first runs/second")
     trust_if(options.trust)

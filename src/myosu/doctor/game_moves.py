@@ -10,8 +10,9 @@ from myosu.doctor.game_positions import Positions, all_moves, random_positions
 from myosu.doctor.gym_statistics import constant_channels
 from myosu.games.game import Game
 
-#: Number of games played, and number of positions in which all moves are tried.
-_GAMES, _POSITIONS = 300, 600
+#: Number of games played, and number of positions in which all moves are tried; fewer, down to the last number, if the
+#: observations after all moves would take more than these bytes.
+_GAMES, _POSITIONS, _TRIED_BYTES, _LEAST_POSITIONS = 300, 600, 512 << 20, 20
 #: Minimum number of moves of a seat; fraction of cells that both seats' moves must share on average, and for one
 #: action, if one seat's cell is always the same; difference between the seats' fractions of idle moves from which it is
 #: reported.
@@ -32,6 +33,9 @@ def check_moves(game: Game, findings: Findings, seed: int) -> None:
         # A heuristic that varies little needs many games to be judged.
         games = int(np.clip(_GUESSED_BYTES / (game.max_plies * game.state_dtype.itemsize), _GAMES, _GUESSED_GAMES))
         _check_heuristic(game, random_positions(game, games, _GUESSES, seed), findings)
+    of_moves = game.num_actions * int(np.prod(game.observation_shape)) * np.dtype(np.float64).itemsize
+    count = int(np.clip(_TRIED_BYTES // of_moves, _LEAST_POSITIONS, _POSITIONS))
+    positions = Positions(*(column[:count] for column in vars(positions).values()))
     moments = [_moment(game, positions, index) for index in range(len(positions.states))]
     if game.num_players == 2 and len(game.observation_shape) == 3 and game.observation_shape[0] >= 2:
         _Placements(game, positions, moments).check(findings)

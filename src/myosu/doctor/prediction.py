@@ -80,12 +80,18 @@ def check_prediction(data: Transitions, findings: Findings) -> None:
         findings.unjudged("whether anything is hidden and whether rewards come late",
                           f"{len(data)} random steps of {len(set(data.groups.tolist()))} episodes are too few")
         return
-    if data.observations.shape[1] > _LARGEST:
-        findings.unjudged("whether anything is hidden", f"observations of {data.observations.shape[1]} values are too "
-                          "large for a quick look")
+    if too_large(data.observations.shape[1], findings):
         return
     _check_delay(data, findings)
     _check_hidden(data, findings)
+
+
+def too_large(values: int, findings: Findings) -> bool:
+    """Whether observations have too many values to be predicted, which is then reported as unjudged."""
+    if values > _LARGEST:
+        findings.unjudged("whether anything is hidden", f"observations of {values} values are too large for a quick "
+                          "look")
+    return values > _LARGEST
 
 
 def _check_hidden(data: Transitions, findings: Findings) -> None:

@@ -101,6 +101,23 @@ def play_again(env: Any, state: dict[str, Any]) -> None:
         env.recv(len(ids))
 
 
+def truncate_on_resume(rows: np.ndarray, state: dict[str, Any], name: str) -> str:
+    """For environments whose episodes cannot be replayed, and which have begun their next episodes: the next results
+    are the ends of episodes that were pending in ``state``, and truncate all other episodes. Returns a notice.
+
+    state: "rows", the saved rows as bytes; "late", bool [num_envs], the ends that are still to be received.
+    """
+    before = np.ascontiguousarray(state["rows"]).view(rows.dtype).reshape(-1)
+    for column in ("reward", "raw_reward", "terminated", "truncated", "final_observation"):
+        rows[column] = before[column]
+    cut = ~state["late"]
+    rows["reward"][cut] = rows["raw_reward"][cut] = 0
+    rows["terminated"][cut], rows["truncated"][cut] = False, True
+    rows["final_observation"][cut] = before["observation"][cut]
+    return (f"{name} cannot be restored: the {np.count_nonzero(cut)} unfinished episodes were truncated, and new ones "
+            "have begun.")
+
+
 class SingleEnv:
     """One Gymnasium environment that resets automatically and writes its results into a row.
 

@@ -23,7 +23,16 @@ from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from gymnasium.vector.utils import iterate
 
-from myosu.envs.gym_env import EnvSource, EpisodeLog, SingleEnv, as_maker, row_at, row_type, step_of
+from myosu.envs.gym_env import (
+    EnvSource,
+    EpisodeLog,
+    SingleEnv,
+    as_maker,
+    row_at,
+    row_type,
+    step_of,
+    truncate_on_resume,
+)
 from myosu.envs.making import EnvMaker, close_env
 from myosu.envs.spaces import BadValue, Layout
 from myosu.envs.vector import Step
@@ -235,19 +244,10 @@ class BatchVectorEnv:
         if self.exact:
             self._play_again(state["episodes"], state["actions"])
             return
-        before = np.ascontiguousarray(state["rows"]).view(self._rows.dtype).reshape(-1)
         self.start(state["episodes"] + 1)
         self._log.start(state["episodes"])
-        # Ends of episodes are still to be received; the next results truncate all other episodes.
-        for name in ("reward", "raw_reward", "terminated", "truncated", "final_observation"):
-            self._rows[name] = before[name]
-        cut = ~state["late"]
-        self._rows["reward"][cut] = self._rows["raw_reward"][cut] = 0
-        self._rows["terminated"][cut], self._rows["truncated"][cut] = False, True
-        self._rows["final_observation"][cut] = before["observation"][cut]
+        self._notices.append(truncate_on_resume(self._rows, state, self._name))
         self._sent = state["sent"].tolist()
-        self._notices.append(f"{self._name} cannot be restored: the {np.count_nonzero(cut)} unfinished "
-                             "episodes were truncated, and new ones have begun.")
 
     def _play_again(self, episodes: np.ndarray, actions: list[np.ndarray]) -> None:
         """Replay the same episodes with the same actions. Shorter ones begin later, so that all reach the present

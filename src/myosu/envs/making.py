@@ -260,7 +260,7 @@ def find_source(name: str) -> Source:
         if inspect.isclass(made) and not issubclass(made, (gymnasium.Env, VectorEnv)):
             raise UserError(f"{name} is a class, but not a gymnasium.Env.{_if_old(made)}")
         return made
-    raise UserError(f"There is no environment {env_id!r} in {module}. {_what_there_is(found, module)}")
+    raise UserError(f"There is no environment {env_id!r} in {module}. {_what_there_is(found, module, named=env_id)}")
 
 
 def _only_one(file: str) -> Source:
@@ -280,10 +280,13 @@ def _only_one(file: str) -> Source:
                     f"{_if_old(module)}")
 
 
-def _what_there_is(module: Any, name: str, registered: list[str] | None = None) -> str:
-    """A sentence for error messages that lists the environments in a module."""
+def _what_there_is(module: Any, name: str, registered: list[str] | None = None, named: str = "") -> str:
+    """A sentence for error messages: the environment in a module that is most like ``named``, or a list of all."""
     ids = registered or [env_id for env_id in gymnasium.registry if _belongs(env_id, module.__name__)]
-    offers = [f"{name}:{what}" for what in (*ids, *(kind.__name__ for kind in _classes(module)))]
+    there = [*ids, *(kind.__name__ for kind in _classes(module))]
+    if near := difflib.get_close_matches(named, there, n=1):
+        return f"Did you mean {name}:{near[0]}?"
+    offers = [f"{name}:{what}" for what in there]
     if offers:
         more = f" and {len(offers) - 8} more" if len(offers) > 8 else ""
         return f"Available: {', '.join(offers[:8])}{more}."

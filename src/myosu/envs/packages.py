@@ -26,6 +26,8 @@ def import_package_of(env_id: str, failed: list[str] | None = None) -> bool:
     Packages with a similar name are imported first, then modules whose text contains the id's first word and
     "register". Messages about packages that cannot be imported, or are made for gym, are added to ``failed``.
     """
+    if not _first_word(env_id):  # every module contains the empty word
+        return False
     packages = [package for package in importlib.metadata.distributions() if _brings_environments(package)]
     modules = [*_ALSO, *(module for package in packages for module in _top_modules(package))]
     likeness = {module: _shared_start(_letters(env_id), _letters(module)) for module in modules}
@@ -37,6 +39,10 @@ def import_package_of(env_id: str, failed: list[str] | None = None) -> bool:
     if failed is not None and (modules := _modules_that_mention(env_id, old)):
         failed.append(f" The package {modules[0].partition('.')[0]} has it.{OLD_GYM}")
     return False
+
+
+def _first_word(env_id: str) -> str:
+    return re.split(r"-|/", env_id.rpartition("/")[2])[0]
 
 
 def _needs(distribution: importlib.metadata.Distribution) -> list[str]:
@@ -57,7 +63,7 @@ def _top_modules(distribution: importlib.metadata.Distribution) -> list[str]:
 
 def _modules_that_mention(env_id: str, packages: list[importlib.metadata.Distribution]) -> list[str]:
     """Modules whose text contains the first word of ``env_id`` and "register"; the least nested ones come first."""
-    word = re.split(r"-|/", env_id.rpartition("/")[2])[0]
+    word = _first_word(env_id)
     found = []
     for file in (file for package in packages for file in package.files or [] if file.suffix == ".py"):
         with suppress(OSError, ValueError):

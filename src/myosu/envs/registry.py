@@ -12,12 +12,14 @@ from typing import Any, Literal
 
 import gymnasium
 
+from myosu.envs.engines.engine_env import EngineEnv
 from myosu.envs.given import find_given, note_registration
 from myosu.envs.gym_env import GymVectorEnv, SingleEnv
 from myosu.envs.gym_vector import BatchVectorEnv
 from myosu.envs.making import EnvMaker
 from myosu.envs.native import NativeVectorEnv, game_spec
 from myosu.envs.packages import import_package_of
+from myosu.envs.scenes import SceneVectorEnv
 from myosu.envs.vector import EnvSpec, VectorEnv
 from myosu.envs.vector_forms import OneOfVector
 from myosu.envs.workers import WorkerVectorEnv
@@ -41,6 +43,8 @@ class Environment:
     maker: makes one environment, if it is a Gymnasium environment; otherwise None.
     only_vector: it only makes vector environments.
     workers: where Gymnasium environments run.
+    agents: number of agents that one engine of this environment has; 1 without an engine. In worker processes only the
+        first agent of each engine is played.
     """
 
     name: str
@@ -49,6 +53,7 @@ class Environment:
     maker: EnvMaker | None = None
     only_vector: bool = False
     workers: Workers = "none"
+    agents: int = 1
 
     @property
     def rules(self) -> Game:
@@ -64,14 +69,15 @@ class Environment:
 
     @property
     def most_at_once(self) -> int | None:
-        """Number of environments that should run at the same time: one for each core if each is a process, 1 for a
-        game in an engine's editor; None: no limit."""
+        """Number of environments that should run at the same time: those of one process for each core if they are in
+        processes, those of one engine for a game in an engine's editor; None: no limit."""
         engine, colon, path = self.name.partition(":")
         is_engine = bool(colon) and engine in ENGINES
-        if is_engine and not path:
-            return 1
         in_processes = self.maker is not None and self.workers in ("synchronous", "asynchronous")
-        return os.cpu_count() or 1 if is_engine or in_processes else None
+        agents = 1 if in_processes else self.agents
+        if is_engine and not path:
+            return agents
+        return agents * (os.cpu_count() or 1) if is_engine or in_processes else None
 
     def make(self, num_envs: int, seed: int) -> VectorEnv:
         if self.game:
@@ -82,6 +88,8 @@ class Environment:
                             f"{self.workers}.")
         if self.only_vector or self.workers == "vector":
             return BatchVectorEnv(self.maker, num_envs, seed)
+        if self.workers == "none" and self.agents > 1:
+            return SceneVectorEnv(self.maker, num_envs, seed)
         if self.workers == "none":
             return GymVectorEnv(self.maker, num_envs, seed)
         return WorkerVectorEnv(self.maker, num_envs, seed, min_ready=1 if self.workers == "asynchronous" else None)
@@ -119,7 +127,9 @@ def load_environment(name: str, kwargs: Mapping[str, Any] | None = None, rewards
     if probe.left_out and parent_process() is None:
         warnings.warn(f"{name}: no network reads {', '.join(probe.left_out)} of the observation; it is ignored.",
                       stacklevel=1)
-    return Environment(name, probe.spec, maker=maker, only_vector=isinstance(probe.gym_env, OneOfVector))
+    engine = probe.gym_env.unwrapped
+    return Environment(name, probe.spec, maker=maker, only_vector=isinstance(probe.gym_env, OneOfVector),
+                       agents=engine.engine.agents if isinstance(engine, EngineEnv) else 1)
 
 
 def _nothing_called(name: str, failed: str) -> str:

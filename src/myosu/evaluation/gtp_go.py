@@ -1,4 +1,4 @@
-"""GTP commands specific to Go: komi, handicap, SGF files, status of stones."""
+"""GTP commands specific to Go: komi, handicap, SGF files, status of stones, and those of the KGS Go server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from myosu.errors import UserError
-from myosu.evaluation.gtp_engine import GtpEngine, Refused, parse_number
+from myosu.evaluation.clock import Clocks
+from myosu.evaluation.gtp_engine import GtpEngine, Refused, Think, parse_number
+from myosu.games.game import Game
 from myosu.games.go.drawing import stone_grid
 from myosu.games.go.sgf import read_sgf
 
@@ -17,6 +19,11 @@ class GoEngine(GtpEngine):
     no dead stones: all stones on the board at the end are alive."""
 
     _komi: float | None = None
+    _periods = False  # whether the clock has periods of one move each (Japanese byo-yomi)
+
+    def __init__(self, game: Game, think: Think, simulations: int) -> None:
+        super().__init__(game, think, simulations)
+        self._commands |= {"kgs-rules": self._set_rules, "kgs-time_settings": self._set_time}
 
     @property
     def _size(self) -> int:
@@ -76,6 +83,31 @@ class GoEngine(GtpEngine):
             if not self._ended:
                 self._play(action)
         return ("black", "white")[self._turn()]
+
+    def _set_rules(self, rules: str) -> str:
+        """kgs-rules: rules with area scoring and without suicide."""
+        if rules.lower() not in ("chinese", "aga"):
+            raise Refused(f"unsupported rules: {rules} (this engine plays chinese and aga rules, with area scoring)")
+        return ""
+
+    def _set_time(self, system: str, *numbers: str) -> str:
+        """kgs-time_settings: ``none``, ``absolute MAIN``, ``byoyomi MAIN PERIOD PERIODS``, ``canadian MAIN PERIOD
+        STONES``. Of Japanese periods only the last is used, one move each."""
+        times = [parse_number(number) for number in numbers]
+        if len(times) != {"none": 0, "absolute": 1, "byoyomi": 3, "canadian": 3}.get(system, -1):
+            raise Refused("syntax error")
+        self._periods = system == "byoyomi"
+        main, period, stones = (*times, 0.0, 0.0, 0.0)[:3]
+        self._clocks = Clocks(main, period, 1 if self._periods else int(stones))
+        return ""
+
+    def do_time_settings(self, main: str, period: str, stones: str) -> str:
+        self._periods = False
+        return super().do_time_settings(main, period, stones)
+
+    def do_time_left(self, colour: str, seconds: str, stones: str) -> str:
+        """With Japanese periods, KGS sends the periods that are left in place of the stones."""
+        return super().do_time_left(colour, seconds, "1" if self._periods and parse_number(stones) > 0 else stones)
 
     def _place(self, points: list[int]) -> str:
         if self._moves:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,19 +13,22 @@ from myosu.envs.vector import Step
 from myosu.errors import UserError
 from myosu.evaluation.episodes import Playing
 from myosu.games.game import Game
-from myosu.players.gtp import GtpPlayer
+from myosu.players.gtp import EngineCrashed, GtpPlayer
 from myosu.players.player import RESIGNS, History, Player, legal_mask
 from myosu.runs.games import GameRecord, Seat
 
 
 def play_block(game: Game, players: tuple[Player, Player], numbers: Sequence[int], seeds: Sequence[int],
-               opening_plies: int = 0, random_moves: float = 0.0) -> list[GameRecord]:
+               opening_plies: int = 0, random_moves: float = 0.0,
+               lost: Callable[[int, str], None] = lambda number, why: None) -> list[GameRecord]:
     """Play the games ``numbers`` in parallel, with ``players`` in their seats.
 
     A game begins with 0 to ``opening_plies`` random moves, and later moves are random with probability
     ``random_moves``; random moves are ``unchosen``. When an engine that can capture dead stones would pass in Go, it
     captures them first (the rules count stones on the board as alive). From then on all moves except passes are
     ``unchosen``.
+
+    An engine that crashes is restarted. The game in which it crashed has no record: lost(its number, why) is called.
     """
     count = len(numbers)
     chances = [np.random.default_rng(seed) for seed in seeds]
@@ -34,7 +37,20 @@ def play_block(game: Game, players: tuple[Player, Player], numbers: Sequence[int
     game.batch.init(states, np.array(seeds, np.uint64))
     unchosen: list[list[int]] = [[] for _ in range(count)]
     returns = np.zeros((count, 2))
-    resigned, cleaning, over = np.zeros((3, count), np.bool_)
+    resigned, cleaning, over, crashed = np.zeros((4, count), np.bool_)
+
+    def ask(mover: GtpPlayer, i: int, cleans: bool) -> int:
+        """The engine's move in game ``i``. If it crashes, the game is over."""
+        try:
+            if cleans:
+                return mover.clean_up(states[i], histories[i])
+            return int(mover.choose(states[i:i + 1], [histories[i]])[0])
+        except EngineCrashed as error:
+            lost(numbers[i], str(error))
+            mover.restart()
+            over[i] = crashed[i] = True
+            return 0
+
     for ply in range(game.max_plies):
         going = np.flatnonzero(~over)
         if not len(going):
@@ -46,13 +62,16 @@ def play_block(game: Game, players: tuple[Player, Player], numbers: Sequence[int
         actions = np.array([_random_move(game, legal[i], chances[i]) for i in range(count)])
         cleans = isinstance(mover, GtpPlayer) and mover.cleans_up
         asked = going[~random[going] & ~(cleaning[going] & cleans)]
-        if len(asked):
+        if isinstance(mover, GtpPlayer):
+            for i in asked:
+                actions[i] = ask(mover, i, cleans=False)
+            if cleans:
+                cleaning[asked] |= (actions[asked] == game.pass_action) & ~crashed[asked]
+                for i in going[cleaning[going]]:
+                    actions[i] = ask(mover, i, cleans=True)
+        elif len(asked):
             actions[asked] = mover.choose(states[asked], [histories[i] for i in asked])
-        if isinstance(mover, GtpPlayer) and cleans:
-            cleaning[asked] |= actions[asked] == game.pass_action
-            for i in going[cleaning[going]]:
-                actions[i] = mover.clean_up(states[i], histories[i])
-        for i in going:
+        for i in going[~crashed[going]]:
             action = int(actions[i])
             if action == RESIGNS:
                 returns[i, seat], returns[i, 1 - seat] = game.reward_range
@@ -71,7 +90,7 @@ def play_block(game: Game, players: tuple[Player, Player], numbers: Sequence[int
     return [GameRecord(seed=seeds[i], actions=histories[i], returns=returns[i].tolist(), terminated=bool(over[i]),
                        truncated=not over[i], index=number, players=seats, unchosen=unchosen[i],
                        adjudicated=bool(resigned[i]))
-            for i, number in enumerate(numbers)]
+            for i, number in enumerate(numbers) if not crashed[i]]
 
 
 def _random_move(game: Game, legal: np.ndarray, chance: np.random.Generator) -> int:

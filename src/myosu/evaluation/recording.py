@@ -8,8 +8,10 @@ Games are written when they end, so that a recording can be stopped at any time 
 
 from __future__ import annotations
 
+import math
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -40,6 +42,8 @@ BLOCK = 16
 SCRIPTED = ("random", "greedy")
 #: A duplicate game is played again with another seed, at most this many times.
 MOST_ATTEMPTS = 20
+#: Number of crashes of an engine in one game, each with another seed, at which the recording ends.
+MOST_CRASHES = 3
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Settings:
     def __post_init__(self) -> None:
         if not self.players:
             raise UserError("No player is given: name one or more with --player.")
-        if self.opening_plies < 0 or not 0 <= self.random_moves < 1 or self.temperature < 0:
+        if self.opening_plies < 0 or not (0 <= self.random_moves < 1 and 0 <= self.temperature < math.inf):
             raise UserError(f"--opening-plies {self.opening_plies}, --random-moves {self.random_moves:g}, "
                             f"--temperature {self.temperature:g}: the plies and the temperature must be 0 or more, the "
                             "fraction of random moves below 1.")
@@ -90,10 +94,12 @@ def record_games(folder: Path, environment: str, settings: Settings, games: int,
                  tell: Callable[[int, list[str]], None] = lambda done, notices: None) -> Recorded:
     """Play until ``folder`` holds ``games`` games of ``environment`` (see ``load_environment``), in ``jobs`` processes.
 
-    In two-player games, duplicates are discarded. In single-player environments, episodes of one player are recorded: a
-    run or, in Myosu's own games, ``random`` or ``greedy``.
+    In two-player games, duplicates are discarded, and a game in which an engine crashes is played again. In
+    single-player environments, episodes of one player are recorded: a run or, in Myosu's own games, ``random`` or
+    ``greedy``.
 
-    tell(games so far, notices) is called often. Raises UserError if the folder was recorded with other settings.
+    tell(games so far, notices) is called often. Raises UserError if the folder was recorded with other settings, or if
+    an engine fails.
     """
     begin, environment = time.monotonic(), absolute_name(environment)
     known = load_environment(environment, kwargs, rewards)
@@ -105,14 +111,20 @@ def record_games(folder: Path, environment: str, settings: Settings, games: int,
     try:
         claim(folder, environment, kwargs or {}, rewards, settings)
         with writing_to(folder), closing(KeptGames(folder, known)) as kept:
-            before, duplicates, given_up = len(kept.numbers), 0, 0
+            before, duplicates, given_up, crashes = len(kept.numbers), 0, 0, Counter[int]()
             waiting = list(_blocks([number for number in range(games) if number not in kept.numbers], settings, known))
             while waiting or pool.lost or pool.under_way():
                 waiting[:0] = pool.lost  # tasks of worker processes that died
                 pool.lost.clear()
                 while pool.idle() and waiting:
                     pool.start(waiting.pop(0))
-                for records, attempt in pool.finished(timeout=0.5):
+                for records, attempt, lost in pool.finished(timeout=0.5):
+                    crashes.update(lost.keys())
+                    for number, why in lost.items():
+                        if crashes[number] == MOST_CRASHES:
+                            raise UserError(f"{why}. It crashed {MOST_CRASHES} times in game {number}.")
+                        pool.notices.append(f"{why}. Game {number} is played again.")
+                        waiting.append(((number,), attempt + 1))
                     again = tuple(record.index for record in records if not kept.add(record))
                     duplicates += len(again)
                     if again and attempt < MOST_ATTEMPTS:
@@ -226,18 +238,20 @@ class _Recorder:
         self.agent: Any = None
         self.players: dict[str, Player] = {}
 
-    def __call__(self, task: _Task) -> tuple[list[GameRecord], int]:
+    def __call__(self, task: _Task) -> tuple[list[GameRecord], int, dict[int, str]]:
+        """The games of ``task``, its attempt, and why games were lost, by number."""
         numbers, attempt = task
+        lost: dict[int, str] = {}
         seeds = [derive_seed(self.settings.seed, number, attempt) for number in numbers]
         if self.environment.spec.num_players == 1:
             self.agent = self.agent or self._agent(self.settings.players[0], seeds[0])
-            return record_episodes(self.environment, self.agent, numbers, seeds[0]), attempt
+            return record_episodes(self.environment, self.agent, numbers, seeds[0]), attempt, lost
         first, second = map(self._player, self.settings.seats(numbers[0]))
         for player in {first, second}:
             if hasattr(player, "rng"):  # its moves must not depend on earlier tasks of this process
                 player.rng = np.random.default_rng(seeds[0])
         return play_block(self.environment.rules, (first, second), numbers, seeds, self.settings.opening_plies,
-                          self.settings.random_moves), attempt
+                          self.settings.random_moves, lost.__setitem__), attempt, lost
 
     def _agent(self, text: str, seed: int) -> Any:
         if _is_scripted(self.environment, text):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import importlib.util
+import os
 import re
 import sys
 import traceback
@@ -66,12 +67,12 @@ def defines_game(file: str) -> bool:
 
 def load_file(path: Path) -> ModuleType:
     """Load the file ``path`` as a module. Raises UserError if there is no such file or its code fails."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path.is_file, also False if the path is impossible
         raise UserError(f"There is no file {str(path)!r}.")
     path = path.resolve()
     # Numba's cache is keyed by the module name, so two files, or two versions of one file, must not share a name.
     digest = hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()[:12]
-    name = f"myosu_game_{re.sub(r'[^0-9A-Za-z_]', '_', path.stem)}_{digest}"
+    name = f"myosu_file_{re.sub(r'[^0-9A-Za-z_]', '_', path.stem)}_{digest}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
@@ -81,7 +82,7 @@ def load_file(path: Path) -> ModuleType:
     try:
         # Compiled here, because the import system's cache does not notice a second edit within one second.
         exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         if isinstance(error, SyntaxError):
             line = error.lineno
@@ -90,7 +91,7 @@ def load_file(path: Path) -> ModuleType:
             line = inside[-1] if inside else None
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
         kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-        raise UserError(f"{path}, line {line}: {kind}{reason}") from error
+        raise UserError(f"{path}{'' if line is None else f', line {line}'}: {kind}{reason}") from error
     return module
 
 

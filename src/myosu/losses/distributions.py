@@ -216,8 +216,12 @@ class Gaussian:
         return np.concatenate([gradient * z * inverse, gradient * (z * z - 1.0) + entropy_gradient], axis=1)
 
     def sample(self, parameters: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return self.action(parameters, rng.standard_normal((len(parameters), self.components), np.float32))
+
+    def action(self, parameters: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        """Actions for standard normal ``noise``; float32 [n, components] each."""
         mean, log_std = np.split(parameters, 2, axis=1)
-        return mean + np.exp(log_std) * rng.standard_normal(mean.shape, np.float32)
+        return mean + np.exp(log_std) * noise
 
     def mode(self, parameters: np.ndarray) -> np.ndarray:
         return parameters[:, : self.components]

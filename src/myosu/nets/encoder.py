@@ -161,6 +161,7 @@ class Picture(nn.Module):
         """bounds: (lowest, highest) value, or None if unknown. last: whether the channels are the last axis of
         ``shape``."""
         super().__init__()
+        self.shape = shape
         c, h, w = (shape[2], shape[0], shape[1]) if last else shape
         self.is_board = max(h, w) <= BOARD_SIDE
         prepared: list[nn.Module] = [ChannelsFirst()] if last else []

@@ -66,6 +66,11 @@ class WinogradConv:
         return out.permute(0, 3, 1, 2)
 
 
+def fused_conv(conv: nn.Conv2d, batch: int, board: tuple[int, int]) -> FusedConv | WinogradConv:
+    """The faster form of ``conv`` on boards [H, W], for batches of about ``batch``."""
+    return WinogradConv(conv, board) if winograd_fits(conv, conv.weight) else FusedConv(conv, batch, board)
+
+
 class FusedMuZero:
     """``initial`` and (with dynamics) ``recurrent`` of a board model from ``MuZeroNet.for_inference``."""
 
@@ -77,8 +82,7 @@ class FusedMuZero:
 
         def conv(module: nn.Module) -> FusedConv | WinogradConv:
             assert isinstance(module, nn.Conv2d)
-            fits = winograd_fits(module, module.weight)
-            return WinogradConv(module, board) if fits else FusedConv(module, batch, board)
+            return fused_conv(module, batch, board)
 
         def tower(blocks: nn.Module) -> list[tuple[FusedConv | WinogradConv, FusedConv | WinogradConv]]:
             assert isinstance(blocks, nn.Sequential)

@@ -23,21 +23,27 @@ from myosu.search.apv import APVConfig, APVTree
 Network = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
-def network_of(agent: Agent, game: Game) -> Network:
+def network_of(agent: Agent, game: Game, value: Agent | None = None) -> Network:
     """The network of an agent that was trained on the observations of ``game``, without the agent's own search.
 
-    Agents that search have a method ``evaluate``. For other agents, ``think`` returns the network's outputs.
+    Agents that search, and those of cloning and value, have a method ``evaluate``. For other agents, ``think`` returns
+    the network's outputs. value: another agent with the same observations, whose network gives the values instead.
     """
 
     def evaluate(states: np.ndarray, legal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         observation: np.ndarray = np.empty((len(states), *game.observation_shape), game.observation_dtype)
         game.batch.observe(states, observation)
-        if hasattr(agent, "evaluate"):
-            return agent.evaluate(observation, legal)
-        thoughts = agent.think(observation, legal)
-        return thoughts.value, np.log(np.maximum(thoughts.policy, 1e-12)).astype(np.float32)
+        values, logits = _outputs(agent, observation, legal)
+        return values if value is None else _outputs(value, observation, legal)[0], logits
 
     return evaluate
+
+
+def _outputs(agent: Agent, observation: np.ndarray, legal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if hasattr(agent, "evaluate"):
+        return agent.evaluate(observation, legal)
+    thoughts = agent.think(observation, legal)
+    return thoughts.value, np.log(np.maximum(thoughts.policy, 1e-12)).astype(np.float32)
 
 
 def analyst_of(agent: Agent, game: Game) -> APVPlayer:

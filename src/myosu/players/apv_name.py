@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from myosu.algorithms.interface import Agent
 from myosu.errors import UserError
 from myosu.games.game import Game
 from myosu.games.go.rollout import RolloutPolicy
@@ -37,11 +38,7 @@ def make_apv(text: str, game: Game, simulations: int | None = None, seed: int = 
     if "rollout_weight" not in given:
         given["rollout_weight"] = "0" if "rollout" not in parts else "1" if runs["value"] is None else "0.5"
     config = _config(text, given)
-    loaded: dict[str, Network] = {}
-    for run in filter(None, runs.values()):
-        if run not in loaded:
-            loaded[run] = _network(run, game, seed)
-    prior, value = (None if run is None else loaded[run] for run in runs.values())
+    prior, value = _networks(runs["prior"], runs["value"], game, config.expansion_threshold == 1, seed)
     rollouts = _rollouts(parts["rollout"], game) if "rollout" in parts else None
     name = with_files(text, lambda part, file: os.path.abspath(file))  # valid in any working directory
     return APVPlayer(game, prior, value, rollouts, config, name, seed)
@@ -87,15 +84,27 @@ def _config(text: str, given: dict[str, str]) -> APVConfig:
         raise UserError(f"{text}: {error}.") from None
 
 
-def _network(run: str, game: Game, seed: int) -> Network:
-    """The network of a run of ``game``, or of a game with the same rules but other observations."""
+def _networks(prior: str | None, value: str | None, game: Game, together: bool,
+              seed: int) -> tuple[Network | None, Network | None]:
+    """The networks of two runs. together: whether every position is evaluated by both, so that networks with the same
+    observations can share them."""
+    agents = {run: _agent(run, game, seed) for run in (prior, value) if run is not None}
+    if prior is not None and value is not None and together and agents[prior][1].name == agents[value][1].name:
+        network = network_of(*agents[prior], agents[value][0])
+        return network, network
+    networks = {run: network_of(*agent) for run, agent in agents.items()}
+    return (None if prior is None else networks[prior]), (None if value is None else networks[value])
+
+
+def _agent(run: str, game: Game, seed: int) -> tuple[Agent, Game]:
+    """The agent of a run, and its game: ``game``, or one with the same rules but other observations."""
     agent, environment, _ = load_agent(run, None, seed)
     own = environment.rules
     if own.state_dtype != game.state_dtype or own.num_actions != game.num_actions:
         raise UserError(f"{run} plays {own.name}, not {game.name}.")
     if agent.has_memory:
         raise UserError(f"{run} is recurrent, which the search does not support: use a network without a memory.")
-    return network_of(agent, own)
+    return agent, own
 
 
 def _rollouts(word: str, game: Game) -> Rollouts:

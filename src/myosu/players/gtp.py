@@ -30,22 +30,34 @@ class RefusedCommand(UserError):
     """The engine responded with an error."""
 
 
+class EngineCrashed(UserError):
+    """The engine's process ended, or closed its output."""
+
+
 class GtpPlayer:
     """The engine started by ``command``. One process plays all games of a match; positions are set up move by move.
 
-    timeout: seconds for one response. Any failure of the engine raises UserError with the moves so far. If the engine
-    resigns, it loses the game. cleans_up: whether it can capture dead stones (``clean_up``).
+    timeout: seconds for one response. Any failure of the engine raises UserError with the moves so far; after
+    EngineCrashed, ``restart`` continues with a new process. If the engine resigns, it loses the game. cleans_up:
+    whether it can capture dead stones (``clean_up``).
     """
 
     repeats_itself = True
 
     def __init__(self, game: Game, command: str, timeout: float = 120.0) -> None:
         self.name = f"gtp:{command}"
-        self._game, self._words, self._timeout = game, MoveWords(game), timeout
+        self._game, self._words, self._timeout, self._command = game, MoveWords(game), timeout, command
+        self._begin()
+
+    def restart(self) -> None:
+        self.close()
+        self._begin()
+
+    def _begin(self) -> None:
         self._played: History = []
         self._unread = b""
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the engine
-        self._process = self._start(command)
+        self._process = self._start(self._command)
         try:
             self._set_up()
         except UserError:
@@ -175,14 +187,14 @@ class GtpPlayer:
     def _colour(self) -> str:
         return COLOURS[len(self._played) % 2]
 
-    def _crashed(self, command: str) -> UserError:
+    def _crashed(self, command: str) -> EngineCrashed:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=1)
         self._errors.seek(0)
         said = self._errors.read()[-500:].decode(errors="replace").strip()
         code = self._process.poll()
-        return self._failed(command, ("closed its output" if code is None else f"ended with exit code {code}")
-                            + (f" and said: {said}" if said else ""))
+        what = "closed its output" if code is None else f"ended with exit code {code}"
+        return EngineCrashed(str(self._failed(command, what + (f" and said: {said}" if said else ""))))
 
     def _failed(self, command: str, what: str) -> UserError:
         moves = " ".join(self._game.action_name(a) for a in self._played) or "(no move yet)"

@@ -45,6 +45,8 @@ def make_opponent(text: str, game: Game, simulations: int | None = None, seed: i
 
         return make_apv(text, game, simulations, seed)
     path, own_simulations = split_simulations(text)
+    if not os.path.exists(path) and os.path.isdir(folder := text.rpartition(":")[0]):
+        raise UserError(f"{text}: after {folder}: comes the number of simulations per move, 1 or more.")
     if os.path.exists(path) or "/" in path:
         from myosu.players.agent import load_agent
 

@@ -5,6 +5,7 @@ algorithm's ``Config``; ``ALGORITHM/board.toml`` is for two-player board games w
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import tomllib
 from importlib.resources import files
 from pathlib import Path
@@ -57,7 +58,9 @@ def _read(algorithm: str, file: Path, config: Any) -> dict[str, Any]:
         raise UserError(f"The preset {file} is not valid TOML: {error}.") from None
     known = [field.name for field in dataclasses.fields(config)]
     for name in fields.keys() - set(known):
-        raise UserError(f"The preset {file} sets {name}, which {algorithm} does not have. It has: {', '.join(known)}.")
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"It has: {', '.join(known)}."
+        raise UserError(f"The preset {file} sets {name}, which {algorithm} does not have. {hint}")
     return _typed(fields, config, file)
 
 

@@ -34,7 +34,7 @@ from myosu.players.apv import network_of
 from myosu.players.rollouts import is_go, linear_rollouts, random_rollouts
 from myosu.processes import Pool
 from myosu.randomness import prepare_process
-from myosu.recipes.stages import Figures, Made, Stage, Tell, every, match_figures
+from myosu.recipes.stages import WRONG, Figures, Made, Stage, Tell, every, match_figures
 from myosu.runs.files import write_json
 from myosu.runs.reading import parse, read_json
 from myosu.runs.recordings import is_held_out, open_recording
@@ -61,7 +61,7 @@ class Rate(Stage):
     kind = "rate"
 
     def check(self) -> None:
-        self.options: RateOptions = parse(RateOptions, self.settings, self.where)
+        self.options: RateOptions = parse(RateOptions, self.settings, self.where, WRONG)
         for pair in self.options.pairs:
             self.check_players(pair)
         if self.options.games < 4 or self.options.games % 2:
@@ -131,7 +131,7 @@ class League(Stage):
     kind = "league"
 
     def check(self) -> None:
-        self.options: LeagueOptions = parse(LeagueOptions, self.settings, self.where)
+        self.options: LeagueOptions = parse(LeagueOptions, self.settings, self.where, WRONG)
         if not self.options.players or "random" in self.options.players:
             raise UserError(f"{self.where}: players must be a table NAME = PLAYER with one player or more; random "
                             "is always included.")
@@ -185,7 +185,7 @@ class ValueErrors(Stage):
     evaluates = ("value", "rollout", "supervise", "reinforce")
 
     def check(self) -> None:
-        self.options: ValueErrorsOptions = parse(ValueErrorsOptions, self.settings, self.where)
+        self.options: ValueErrorsOptions = parse(ValueErrorsOptions, self.settings, self.where, WRONG)
         self.check_names("recordings", self.options.recordings, ("record",), "games")
         for name in self.options.evaluators:
             if name != "uniform" and name not in self.earlier:

@@ -51,13 +51,15 @@ class Made:
         """The resulting player, in the form that ``make_opponent`` accepts.
 
         For a reinforced policy this is the best checkpoint, or the initial policy if the best is not significantly
-        better.
+        better, or significantly worse against the stage's engine.
         """
         if self.kind == "reinforce":
             return self.figures["player"]
         return str(self.folder)
 
 
+#: What is wrong with a stage whose settings cannot be parsed.
+WRONG = "has a wrong setting"
 #: The kinds of stages that can provide each part of AlphaGo's search (``players.apv_name``).
 PARTS_OF_APV = {"network": ("supervise", "reinforce"), "prior": ("supervise", "reinforce"), "value": ("value",),
                 "rollout": ("rollout",)}
@@ -161,7 +163,7 @@ class Record(Stage):
     kind = "record"
 
     def check(self) -> None:
-        self.options: RecordOptions = parse(RecordOptions, self.settings, self.where)
+        self.options: RecordOptions = parse(RecordOptions, self.settings, self.where, WRONG)
         self.check_players(self.options.players)
 
     def run(self, folder: Path, made: dict[str, Made], tell: Tell) -> Figures | None:
@@ -285,17 +287,22 @@ class Reinforce(Training):
     """Trains the reinforced policy.
 
     Every evaluation plays against the initial policy. At the end the best checkpoint plays ``games_against_start``
-    games against it.
+    games against it. With ``engine``, a player, both also play ``games_against_engine`` games against this engine: a
+    policy can beat its own earlier versions and yet play worse against others.
     """
 
     kind, algorithm = "reinforce", "reinforce"
 
     def check(self) -> None:
         self.games: int = self.settings.pop("games_against_start", 400)
+        self.engine: str = self.settings.pop("engine", "")
+        self.engine_games: int = self.settings.pop("games_against_engine", 100)
+        self.check_players([self.engine] if self.engine else [])
         super().check()
 
     def described(self) -> dict[str, Any]:
-        return super().described() | {"games_against_start": self.games}
+        against = {"engine": self.engine, "games_against_engine": self.engine_games} if self.engine else {}
+        return super().described() | {"games_against_start": self.games, **against}
 
     def names(self) -> dict[str, Any]:
         if "start" not in self.settings:
@@ -312,6 +319,12 @@ class Reinforce(Training):
         best = folder / "checkpoints" / "best"
         found = match_figures(self.game, str(best), start, self.games, None, 1)
         better = found["win_rate_ci95"][0] > 0.5
+        if self.engine:
+            now, before = (match_figures(self.game, player, self.engine, self.engine_games, None, 1)
+                           for player in (str(best), start))
+            better = better and now["win_rate_ci95"][1] >= before["win_rate"]
+            found |= {f"{name}_{figure}": match[figure] for name, match in (("engine", now), ("start_engine", before))
+                      for figure in ("win_rate", "win_rate_ci95")}
         return {"update": find_checkpoint(best).update, **found, "player": str(best) if better else start}
 
 
@@ -327,7 +340,7 @@ class Rollout(Stage):
     kind = "rollout"
 
     def check(self) -> None:
-        self.options: RolloutOptions = parse(RolloutOptions, self.settings, self.where)
+        self.options: RolloutOptions = parse(RolloutOptions, self.settings, self.where, WRONG)
         self.check_names("recordings", self.options.recordings, ("record",), "games")
         if not is_go(load_environment(self.game).game):
             raise UserError(f"{self.where}: a rollout policy is trained only for Go, not for {self.game}.")

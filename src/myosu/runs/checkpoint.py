@@ -3,7 +3,7 @@
     checkpoints/update-00001000/   manifest.json         list of the files, with sizes and SHA-256 sums
                                    weights.safetensors   weights of the agent
                                    state.json, state.safetensors   state to resume training; the latest two only
-    checkpoints/best.json          name of the checkpoint with the best evaluation
+    checkpoints/best.json          name of the checkpoint with the best evaluation, or the least held-out loss
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ class Best(TypedDict):
     checkpoint: Annotated[str, Pattern(r"update-\d{8,}")]
     mean_reward: NotRequired[Finite]
     opponent: NotRequired[str]
+    held_out_loss: NotRequired[Finite]
 
 
 class SourceState(TypedDict):
@@ -300,26 +301,36 @@ class Checkpoints:
 
     def best(self) -> Path | None:
         """The checkpoint that ``best.json`` names; None if there is no such file."""
+        best = self._read_best()
+        return None if best is None else self.folder / best["checkpoint"]
+
+    def least_held_out_loss(self) -> float | None:
+        """The held-out loss of the best checkpoint; None if the run has none that was chosen by it."""
+        best = self._read_best()
+        return None if best is None or not (self.folder / best["checkpoint"]).is_dir() else best.get("held_out_loss")
+
+    def _read_best(self) -> Best | None:
         file = self.folder / "best.json"
         if not file.exists():
             return None
         try:
-            return self.folder / read_json(file, Best)["checkpoint"]
+            return read_json(file, Best)
         except UserError as error:
             raise UserError(f"{error} Delete it, or use {self.folder / 'latest'} instead.") from None
 
-    def set_best(self, update: int, mean_reward: float, opponent: str | None = None) -> None:
-        best = {"checkpoint": self.path(update).name, "mean_reward": mean_reward}
+    def set_best(self, update: int, **measured: Any) -> None:
+        """measured: why it is the best, the fields of ``Best``."""
         with writing_to(self.folder / "best.json"):
-            write_json(self.folder / "best.json", best | ({"opponent": opponent} if opponent else {}))
+            write_json(self.folder / "best.json", {"checkpoint": self.path(update).name, **measured})
 
     def clear_best(self) -> None:
         remove(self.folder / "best.json")
 
 
 def find_checkpoint(path: str | Path) -> Checkpoint:
-    """Open the checkpoint that ``path`` names: a run's folder (its latest checkpoint), ``RUN/checkpoints/best`` or
-    ``latest``, or a checkpoint's folder. Raises UserError if there is none."""
+    """Open the checkpoint that ``path`` names: a run's folder (its latest checkpoint, or that with the least held-out
+    loss if the run does not play), ``RUN/checkpoints/best`` or ``latest``, or a checkpoint's folder. Raises UserError
+    if there is none."""
     path = Path(path)
     if path.name in ("best", "latest") and path.parent.is_dir():
         checkpoints = Checkpoints(path.parent)
@@ -329,10 +340,11 @@ def find_checkpoint(path: str | Path) -> Checkpoint:
             raise UserError(f"There is no {path.name} checkpoint in {path.parent} yet: {why}.")
         return open_checkpoint(found)
     if (path / "config.json").is_file() or (path / "checkpoints").is_dir():
-        latest = Checkpoints(path / "checkpoints").latest()
-        if latest is None:
+        checkpoints = Checkpoints(path / "checkpoints")
+        found = checkpoints.best() if checkpoints.least_held_out_loss() is not None else checkpoints.latest()
+        if found is None:
             raise UserError(f"The run {path} has no checkpoint yet.")
-        return open_checkpoint(latest)
+        return open_checkpoint(found)
     if not path.is_dir():
         raise UserError(f"There is no run or checkpoint {str(path)!r}.")
     if not (path / "manifest.json").is_file() and path.parent.name != "checkpoints":

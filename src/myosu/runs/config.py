@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -74,7 +75,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in LIMITS:
             value = getattr(self, name)
-            _require(value is None or value > 0, name, value, "above 0")
+            _require(value is None or 0 < value < math.inf, name, value, "above 0 and finite")
         _require(self.actors is None or self.actors >= 0, "actors", self.actors, "0 or more")
         _require(0 <= self.seed < SEEDS, "seed", self.seed, f"from 0 to {SEEDS - 1}")
         _require(self.evaluate_every >= 0, "evaluate_every", self.evaluate_every, "0 (never) or more")
@@ -85,7 +86,7 @@ class TrainConfig:
         _require(self.pool_opening_plies >= 0, "pool_opening_plies", self.pool_opening_plies, "0 or more")
         _require(0.0 <= self.pool_latest <= 1.0, "pool_latest", self.pool_latest, "from 0 to 1")
         minutes = self.checkpoint_every_minutes
-        _require(minutes > 0, "checkpoint_every_minutes", minutes, "above 0")
+        _require(0 < minutes < math.inf, "checkpoint_every_minutes", minutes, "above 0 and finite")
         _require(self.keep_every >= 1, "keep_every", self.keep_every, "1 or more")
         _require(self.video_every >= 0, "video_every", self.video_every, "0 (none) or more")
         if all(getattr(self, name) is None for name in LIMITS):

@@ -7,9 +7,10 @@ Among recordings, ``minari:DATASET`` names a dataset on this machine, such as ``
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
@@ -39,6 +40,8 @@ def read_minari(source: str, spec: EnvSpec) -> Iterator[GameRecord]:
     minari, name = _minari(), source.removeprefix(PREFIX)
     try:
         dataset = minari.load_dataset(name)
+    except ImportError as error:
+        raise UserError(f"The dataset {name} cannot be read: {error} (pip install \"myosu[minari]\").") from error
     except Exception as error:
         raise UserError(f"There is no dataset {name!r} of Minari on this machine ({error}). List those that are: "
                         f"minari list local. Download it: minari download {name}") from error
@@ -55,7 +58,8 @@ def read_minari(source: str, spec: EnvSpec) -> Iterator[GameRecord]:
             raise UserError(f"Episode {episode.id} of the dataset {name}: {' '.join(error.args)}") from error
 
 
-def write_minari(name: str, environment: Environment, records: Iterable[GameRecord]) -> int:
+def write_minari(name: str, environment: Environment, records: Iterable[GameRecord],
+                 data_format: Literal["hdf5", "arrow"] = "hdf5") -> int:
     """Replay recorded episodes and write them as the dataset ``name``. Returns their number. Observations are the
     environment's own; for native games, those of an agent, with action masks in the infos ("action_mask").
 
@@ -67,6 +71,8 @@ def write_minari(name: str, environment: Environment, records: Iterable[GameReco
 
     if environment.spec.num_players != 1:
         raise UserError(f"{environment.name} is for two players; Minari's datasets are for one.")
+    if not re.fullmatch(r"[\w/-]+-v\d+", name):
+        raise UserError(f"{name!r} cannot name a dataset of Minari: write it as NAME-v0 or FOLDER/NAME-v0.")
     if name in minari.list_local_datasets():
         raise UserError(f"There is a dataset {name!r} already. Take another name, or: minari delete {name}")
     observation_space, action_space = _spaces(environment)
@@ -92,9 +98,9 @@ def write_minari(name: str, environment: Environment, records: Iterable[GameReco
             warnings.simplefilter("ignore")  # Minari warns about metadata that only a published dataset needs
             minari.create_dataset_from_buffers(
                 name, buffers, env=env if env in gymnasium.registry else None, observation_space=observation_space,
-                action_space=action_space, author="Myosu", data_format="hdf5",
+                action_space=action_space, author="Myosu", data_format=data_format,
                 description=f"Episodes of {environment.name}, recorded by Myosu.")
-    except ValueError as error:
+    except (ValueError, ImportError) as error:
         raise UserError(f"Minari cannot write the dataset {name!r}: {error}") from error
     return len(buffers)
 

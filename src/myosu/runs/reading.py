@@ -7,6 +7,7 @@ file raises ``UserError``.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
 import logging
 import math
@@ -63,19 +64,19 @@ class DamagedValue(Exception):
         return DamagedValue(self.what, f"{part}{dot}{self.place}")
 
 
-def parse(kind: Any, data: Any, where: object) -> Any:
+def parse(kind: Any, data: Any, where: object, wrong: str = "is damaged, or of another version of Myosu") -> Any:
     """Convert JSON ``data`` to ``kind``, an annotation, a dataclass or a ``TypedDict``.
 
     Lists become tuples, and integers become floats, where the annotation says so. A dataclass accepts no unknown
     fields. A ``TypedDict`` keeps them, but their numbers must fit into a float. Raises UserError naming ``where``
-    (a file, and the line in it), the field and the value.
+    (a file, and the line in it), the field and the value. wrong: says what is wrong with ``where`` in general.
     """
     try:
         return _converter(kind)(data)
     except RecursionError:
         raise UserError(f"{where} is damaged: it is nested too deeply.") from None
-    except DamagedValue as wrong:
-        raise UserError(f"{where} is damaged, or of another version of Myosu: {wrong}.") from None
+    except DamagedValue as error:
+        raise UserError(f"{where} {wrong}: {error}.") from None
 
 
 def read_json(file: Path, kind: Any) -> Any:
@@ -358,7 +359,9 @@ def _dataclass(kind: Any) -> _Converter:
     def convert(value: Any) -> Any:
         for name in _only(dict, value):
             if name not in fields:
-                raise DamagedValue(f"{kind.__name__} has no such field", _text(name))
+                near = difflib.get_close_matches(str(name), fields, n=1)
+                raise DamagedValue(f"{kind.__name__} has no such field{f', but {near[0]}' if near else ''}",
+                                   _text(name))
         _require_all(needed, value)
         return kind(**{name: _field(each[name], name, item) for name, item in value.items()})
     return convert

@@ -21,7 +21,7 @@ from myosu.envs.given import code_of
 from myosu.envs.making import absolute_name
 from myosu.errors import UserError
 from myosu.runs.config import LIMITS, RunConfig, shape_of
-from myosu.runs.files import ABANDONED, clear_parts, hold_folder, write_json, writing_to
+from myosu.runs.files import ABANDONED, clear_parts, hold_folder, remove, write_json, writing_to
 from myosu.runs.reading import load_json
 
 
@@ -40,6 +40,15 @@ class Run:
     @property
     def replay(self) -> Path:
         return self.folder / "replay"
+
+    def discard_if_unused(self) -> None:
+        """Remove the folder if it holds no checkpoint, no episode and nothing else that is not made anew: a run that
+        failed at its start."""
+        made = {"config.json", ".lock", "checkpoints", "replay", "tensorboard", "games.jsonl", "metrics.jsonl"}
+        episodes = self.folder / "games.jsonl"
+        if ({path.name for path in self.folder.glob("*")} <= made and not any(self.checkpoints.glob("*"))
+                and not (episodes.exists() and episodes.stat().st_size)):
+            remove(self.folder)
 
     def lock(self) -> int:
         """Lock the folder for training until this process ends or closes the returned descriptor, and remove partly
@@ -84,6 +93,11 @@ def create_folder(config: RunConfig, folder: str | Path | None = None) -> Run:
     """Create the folder of a new run (``default_folder`` by default). Raises UserError if it already has contents."""
     # Absolute, because an environment may change the working directory.
     folder = Path(folder or default_folder(config)).absolute()
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{str(folder)!r} is not valid UTF-8, which the files of a run need. Name another folder with "
+                        "--run.") from None
     if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - {
             ".lock", ".config.json.part"}):
         if (folder / "config.json").is_file():
@@ -101,9 +115,13 @@ def create_folder(config: RunConfig, folder: str | Path | None = None) -> Run:
         if (folder / "config.json").exists():
             raise UserError(f"{folder} already holds a run that another process has just begun.")
         with writing_to(folder):
-            write_json(folder / "config.json", config.to_json())
-            for part in ("checkpoints", "replay", "tensorboard"):
-                (folder / part).mkdir(exist_ok=True)
+            try:
+                write_json(folder / "config.json", config.to_json())
+                for part in ("checkpoints", "replay", "tensorboard"):
+                    (folder / part).mkdir(exist_ok=True)
+            except OSError:
+                Run(folder, config).discard_if_unused()
+                raise
     finally:
         os.close(lock)
     if config.read_from is None:

@@ -8,6 +8,7 @@ from myosu.algorithms import algorithm_of, load_settings
 from myosu.algorithms.interface import Actor, Experience
 from myosu.envs.gym_env import GymVectorEnv
 from myosu.envs.gym_vector import BatchVectorEnv
+from myosu.envs.scenes import SceneVectorEnv
 from myosu.envs.vector import VectorEnv
 from myosu.envs.workers import WorkerVectorEnv
 from myosu.games.game import Game
@@ -98,4 +99,5 @@ class ActorAgainstPool(ActorAgainst):
 
 def env_notices(actor: Actor) -> tuple[str, ...]:
     """Notices of the actor's environments: a line for each worker process or engine that was replaced."""
-    return tuple(actor.env.notices()) if isinstance(actor.env, WorkerVectorEnv | GymVectorEnv | BatchVectorEnv) else ()
+    with_notices = WorkerVectorEnv | GymVectorEnv | BatchVectorEnv | SceneVectorEnv
+    return tuple(actor.env.notices()) if isinstance(actor.env, with_notices) else ()

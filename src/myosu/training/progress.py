@@ -76,7 +76,7 @@ class Progress:
         """Context of output: if the terminal or pipe was closed, training continues without output."""
         try:
             yield
-        except OSError:
+        except (OSError, SystemExit):  # rich exits if the reader of a pipe has ended
             self._quiet = self._console.quiet = True
             self._live = None
 

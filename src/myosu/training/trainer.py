@@ -90,14 +90,16 @@ def train(run: Run, quiet: bool = False, callbacks: Sequence[Callback] = (),
         if "out of memory" not in str(error).lower():
             raise
         settings = load_settings(run.config)
-        raise UserError(f"The memory of the GPU is full. Lower num_envs ({settings.num_envs}), batch_size "
-                        f"({settings.batch_size}) or --actors, then resume with: myosu train "
-                        f"--resume {run.folder}") from error
+        fixed = f"num_envs ({settings.num_envs}) or batch_size ({settings.batch_size})"  # not changed by resuming
+        again = _then_resume(run)
+        raise UserError("The memory of the GPU is full. Lower " + (
+            f"--actors{again}, or start a new run with a lower {fixed}." if again else f"--actors, {fixed}.")
+                        ) from error
     except (OSError, SafetensorError) as error:
         if not _out_of_space(error):
             raise
-        raise UserError(f"No space is left for {run.folder}. {_kept(run)}. Free some space, then resume with: "
-                        f"myosu train --resume {run.folder}") from error
+        raise UserError(f"No space is left for {run.folder}. {_kept(run)}. Free some space{_then_resume(run)}."
+                        ) from error
     finally:
         os.close(lock)
 
@@ -130,12 +132,14 @@ class Trainer:
         self.videos = VideoProcess(run)
         if checkpoint and state:
             self._restore(checkpoint, state)
-        self._evaluates = self.config.evaluate_every > 0 and getattr(algorithm, "PLAYS", True)
+        self._plays = getattr(algorithm, "PLAYS", True)
+        self._evaluates = self.config.evaluate_every > 0 and self._plays
         self.metrics = Metrics(run, self.updates, self.env_steps, self.games)
         self._evaluated = max((entry["update"] for entry in self.metrics.evaluations), default=0)
         self._evaluated_at: dict[str, float] = {}
         self._submitted_at = self._rested_at = 0.0
-        self._set_best()
+        if self._plays:
+            self._set_best()
         self.rates = Rates()
         self._published: int | None = None
         self._last = dict.fromkeys(("record", "checkpoint", "notices"), time.monotonic())
@@ -317,7 +321,8 @@ class Trainer:
                  and self.checkpoints.path(entry["update"]).is_dir()]
         if there:
             best = max(there, key=lambda entry: (entry["mean_reward"], entry["update"]))
-            self.checkpoints.set_best(best["update"], best["mean_reward"], best.get("opponent"))
+            opponent = {"opponent": best["opponent"]} if best.get("opponent") else {}
+            self.checkpoints.set_best(best["update"], mean_reward=best["mean_reward"], **opponent)
         else:
             self.checkpoints.clear_best()
 
@@ -343,12 +348,21 @@ class Trainer:
             self.metrics.flush()
             self.checkpoints.write(self.updates, self.run.config, weights, self._state(),
                                    self.replay.save(self.run.replay), self.run.replay)
+            if not self._plays:
+                self._test()
         pending = set() if self.evaluator.pending is None else {self.evaluator.pending}
         kept = self.checkpoints.retain(self.config.keep_every, pending)
         self.replay.prune(self.run.replay, [checkpoint.manifest["replay"] for checkpoint in kept])
         if written:
             self._tell("on_checkpoint", path)
         return path
+
+    def _test(self) -> None:
+        """Mark the checkpoint just written as the best if its held-out loss is the least so far, in a run that is not
+        evaluated by playing."""
+        loss, least = self.learner.held_out_loss(self.replay), self.checkpoints.least_held_out_loss()
+        if loss is not None and (least is None or loss < least):
+            self.checkpoints.set_best(self.updates, held_out_loss=loss)
 
     def _state(self) -> State:
         return {
@@ -464,6 +478,11 @@ def _greatest_observation(batch: dict[str, Any]) -> str:
 def _out_of_space(error: Exception) -> bool:
     # safetensors reports system errors as text only.
     return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or f"os error {errno.ENOSPC}" in str(error)
+
+
+def _then_resume(run: Run) -> str:
+    """The end of an advice: how to continue a run that has a checkpoint."""
+    return f", then resume with: myosu train --resume {run.folder}" if Checkpoints(run.checkpoints).latest() else ""
 
 
 def _kept(run: Run) -> str:

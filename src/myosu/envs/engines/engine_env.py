@@ -1,8 +1,9 @@
-"""A game in an engine as a Gymnasium environment that restarts a failed engine."""
+"""Engines that are restarted when they fail, and one agent of an engine as a Gymnasium environment."""
 
 from __future__ import annotations
 
 import atexit
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -18,22 +19,37 @@ MAX_FAILURES = 3
 #: Links to editors, kept by closed environments for the next environment with the same name and arguments.
 _kept: dict[str, Link] = {}
 
+#: An agent's number, and either its next episode's beginning (observation, info) or the answer to its action
+#: (observation, reward, terminated, truncated, info).
+Event = tuple[int, tuple]
+
 
 class Link(Protocol):
-    """A running engine and the connection to it. ``__init__``, ``reset`` and ``step`` may raise EngineLost."""
+    """A running engine and the connection to it. All methods but ``close`` may raise EngineLost, and so may
+    ``__init__``.
 
+    agents: number of agents that can be played at the same time; they are numbered from 0.
+    """
+
+    agents: int
     observation_space: spaces.Space
     action_space: spaces.Space
 
-    def reset(self, seed: int | None) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode. Returns observation and info."""
-        ...
+    def reset(self, seeds: Sequence[int | None]) -> list[Event]:
+        """Play the first ``len(seeds)`` agents, and begin an episode for each. Returns their beginnings."""
 
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]: ...
+    def act(self, actions: Mapping[int, Any]) -> None:
+        """Send the actions of the agents that wait for one. Agents without an action do something harmless."""
+
+    def answers(self) -> list[Event]:
+        """Wait for what happens to the played agents: answers to their actions, and beginnings of episodes after an
+        end, unless ``restart`` has returned them. Events of other agents may come at later calls."""
+
+    def restart(self, seeds: Mapping[int, int]) -> list[Event]:
+        """Begin other episodes of these agents only, and return their beginnings; [] if the game cannot do that."""
 
     def close(self) -> None:
         """Close the connection and end the engine. Called once, also after EngineLost."""
-        ...
 
 
 @atexit.register
@@ -42,14 +58,11 @@ def _close_kept() -> None:
         _kept.popitem()[1].close()
 
 
-class EngineEnv(gymnasium.Env):
-    """The game that ``connect`` starts and connects to.
+class Engine:
+    """The game that ``connect`` starts and connects to; a lost engine is replaced by the next ``reset``.
 
-    If the engine ends, hangs or sends invalid messages during an episode, the episode is truncated with reward 0 and
-    the last observation, the engine is started again, and ``notices`` returns the reason.
-
-    keep: when the environment is closed, the link is kept for the next environment with the same name and arguments,
-        because a game in an editor is started by hand, and only once.
+    keep: when it is closed, the link is kept for the next engine with the same name and arguments, because a game in an
+        editor is started by hand, and only once.
 
     ``__init__`` raises UserError if the first connection fails, and ``reset`` if the engine fails repeatedly.
     """
@@ -58,34 +71,35 @@ class EngineEnv(gymnasium.Env):
         self.name, self._connect = name, connect
         self._key = f"{name} {connect.args}" if keep else None
         self._notices: list[str] = []
-        self._last: tuple[Any, dict[str, Any]] = (None, {})
         try:
             self._link: Link | None = _kept.pop(self._key, None) if self._key else None
             self._link = self._link or connect()
         except EngineLost as lost:
             raise UserError(f"{name}: {lost}.") from lost
+        self.agents = self._link.agents
         self.observation_space, self.action_space = self._link.observation_space, self._link.action_space
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        super().reset(seed=seed)
+    @property
+    def link(self) -> Link:
+        assert self._link is not None, "the engine is lost: reset() first"
+        return self._link
+
+    def reset(self, seeds: Sequence[int | None]) -> list[Event]:
+        """``Link.reset``, with another engine if this one is lost."""
         for _ in range(MAX_FAILURES):
             try:
-                self._last = self._open().reset(seed)
-                return self._last
+                return self._open().reset(seeds)
             except EngineLost as lost:
-                self._lose(lost)
+                self.lose(lost)
                 reason = lost
         raise UserError(f"{self.name}: {reason}, {MAX_FAILURES} times in a row.")
 
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        assert self._link is not None, "step() before reset()"
-        try:
-            answer = self._link.step(action)
-        except EngineLost as lost:
-            self._lose(lost)
-            return self._last[0], 0.0, False, True, self._last[1]
-        self._last = answer[0], answer[4]
-        return answer
+    def lose(self, lost: EngineLost) -> None:
+        """Close the link after EngineLost."""
+        self._notices.append(f"{lost}; it was restarted.")
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
 
     def notices(self) -> list[str]:
         """Why the engine was restarted: one line for each restart since the last call."""
@@ -108,11 +122,36 @@ class EngineEnv(gymnasium.Env):
                                 f"{self._link.action_space}.")
         return self._link
 
-    def _lose(self, lost: EngineLost) -> None:
-        self._notices.append(f"{lost}; it was restarted.")
-        link, self._link = self._link, None
-        if link is not None:
-            link.close()
+
+class EngineEnv(gymnasium.Env):
+    """The first agent of an engine. If the engine is lost during an episode, the episode is truncated with reward 0 and
+    the last observation."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.observation_space, self.action_space = engine.observation_space, engine.action_space
+        self._last: tuple[Any, dict[str, Any]] = (None, {})
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        ((_, self._last),) = self.engine.reset([seed])
+        return self._last
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        try:
+            self.engine.link.act({0: action})
+            answer = self.engine.link.answers()[0][1]
+        except EngineLost as lost:
+            self.engine.lose(lost)
+            return self._last[0], 0.0, False, True, self._last[1]
+        self._last = answer[0], answer[4]
+        return answer  # type: ignore[return-value]
+
+    def notices(self) -> list[str]:
+        return self.engine.notices()
+
+    def close(self) -> None:
+        self.engine.close()
 
 
 def joint_space(continuous: int, branches: list[int]) -> spaces.Space:

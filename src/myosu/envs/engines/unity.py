@@ -15,6 +15,7 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -22,7 +23,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from myosu.envs.engines import unity_channels as channels
-from myosu.envs.engines.engine_env import EngineEnv
+from myosu.envs.engines.engine_env import Engine, EngineEnv, Event
 from myosu.envs.engines.process import EngineLost, EngineProcess, require_program
 from myosu.envs.engines.unity_messages import ENDS, GOES_ON, PACKAGE, RESET, STEP, UnityInput, UnityMessage
 from myosu.envs.engines.unity_values import (
@@ -55,6 +56,8 @@ class UnityEnv(EngineEnv):
     no_graphics: run without a display; cameras see nothing then.
     parameters: the game's environment parameters.
     arguments: more command-line arguments for the game.
+    agents: number of agents of the behaviour that can be trained at the same time; None: as many as ask for an action
+        when the game begins, until one of them asks again.
     seed: the game's seed, to which the engine's port − 5004 is added, so that engines differ.
     connect_timeout, answer_timeout: timeouts in seconds for the game's connection and for each answer.
 
@@ -62,32 +65,45 @@ class UnityEnv(EngineEnv):
     """
 
     def __init__(self, build: str, behavior: str | None = None, time_scale: float = 20.0, no_graphics: bool = False,
-                 parameters: Mapping[str, float] | None = None, arguments: Sequence[str] = (), seed: int = 0,
-                 connect_timeout: float = 50.0, answer_timeout: float = 20.0) -> None:
+                 parameters: Mapping[str, float] | None = None, arguments: Sequence[str] = (),
+                 agents: int | None = None, seed: int = 0, connect_timeout: float = 50.0,
+                 answer_timeout: float = 20.0) -> None:
         """Raises UserError."""
         command: list[str] = []
         if build:
             require_program(build, "The Unity build")
             command = [os.path.abspath(build), *(["-nographics", "-batchmode"] if no_graphics else []), *arguments]
         told = channels.settings(time_scale) + channels.parameters(parameters or {})
-        super().__init__(f"unity:{build}", partial(UnityLink, command, behavior, told, seed, connect_timeout,
-                                                   answer_timeout), keep=not build)
+        connect = partial(UnityLink, command, behavior, told, agents, seed, connect_timeout, answer_timeout)
+        super().__init__(Engine(f"unity:{build}", connect, keep=not build))
+
+
+@dataclass
+class _Slot:
+    """A played agent. id: its id, which is a new one for each episode; None: it waits for its next episode. action: the
+    action for the next time that it asks for one."""
+
+    id: int | None = None
+    action: Any = None
 
 
 class UnityLink:
-    """A running game and the gRPC server that it calls."""
+    """A running game and the gRPC server that it calls (``engine_env.Link``).
 
-    def __init__(self, command: list[str], behavior: str | None, told: bytes, seed: int, connect_timeout: float,
-                 answer_timeout: float) -> None:
+    An agent may ask for actions less often than others: each answer comes when its agent asks again.
+    """
+
+    def __init__(self, command: list[str], behavior: str | None, told: bytes, agents: int | None, seed: int,
+                 connect_timeout: float, answer_timeout: float) -> None:
         self._timeout, self._told = answer_timeout, told
         self._process: EngineProcess | None = None
         self._server = _Server(range(BASE_PORT, 65536) if command else range(EDITOR_PORT, EDITOR_PORT + 1))
         #: Description of each behaviour, and its agents that wait for an action.
         self._brains: dict[str, Any] = {}
         self._waiting: dict[str, list[Any]] = {}
-        #: Ids of the agents that were waiting when the current one was chosen; the next one must not be among them.
-        self._seen: set[int] = set()
-        self._agent: int | None = None
+        #: The played agents, and the ids of agents that are not played.
+        self._slots: list[_Slot] = []
+        self._spare: set[int] = set()
         self._name = ""
         try:
             if command:
@@ -98,40 +114,43 @@ class UnityLink:
             self.action_space = action_space(self._brains[self._name])
             self._branches = branches_of(self.action_space)
             self.observation_space = observation_space(self._waiting[self._name][0].observations)
+            self.agents = agents or self._count_agents()
         except BaseException:
             self.close()
             raise
 
-    def reset(self, seed: int | None) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode. ``seed`` has no effect, because ML-Agents only sets the seed in the handshake."""
-        if self._agent is not None:  # its episode has not ended
+    def reset(self, seeds: Sequence[int | None]) -> list[Event]:
+        """``seeds`` have no effect, because ML-Agents only sets the seed in the handshake. The game is reset unless the
+        episodes of all played agents have ended."""
+        if len(self._slots) != len(seeds) or any(slot.id is not None for slot in self._slots):
+            self._slots, self._spare = [_Slot() for _ in seeds], set()
             self._exchange(RESET)
-            self._seen.clear()
+            events = self._assign()
+        else:
+            events = []
         deadline = time.monotonic() + self._timeout
+        begun: dict[int, tuple] = {}
         while True:
-            for info in self._waiting.get(self._name, ()):
-                if info.id not in self._seen:
-                    self._agent = info.id
-                    self._seen = {other.id for other in self._waiting[self._name]}
-                    return self._observe(info)
-            self._go_on(deadline, {})
+            for agent, event in events:
+                # An agent that asks again before all have begun has done something harmless meanwhile.
+                begun[agent] = event if len(event) == 2 else (event[0], event[4])
+            if all(slot.id is not None for slot in self._slots):
+                return list(begun.items())
+            events = self._go_on(deadline)
 
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+    def restart(self, seeds: Mapping[int, int]) -> list[Event]:
+        """ML-Agents cannot reset single agents; they begin their next episodes by themselves."""
+        return []
+
+    def act(self, actions: Mapping[int, Any]) -> None:
+        for agent, action in actions.items():
+            self._slots[agent].action = action
+
+    def answers(self) -> list[Event]:
         deadline = time.monotonic() + self._timeout
-        actions = {self._agent: action}
-        while True:
-            ended = self._go_on(deadline, actions)
-            actions = {}
-            for info in ended.get(self._name, ()):
-                if info.id == self._agent:
-                    self._agent = None
-                    cut = bool(info.max_step_reached)
-                    observation, extra = self._observe(info)
-                    return observation, info.reward + info.group_reward, not cut, cut, extra
-            for info in self._waiting.get(self._name, ()):
-                if info.id == self._agent:
-                    observation, extra = self._observe(info)
-                    return observation, info.reward + info.group_reward, False, False, extra
+        while not (events := self._go_on(deadline)):
+            pass
+        return events
 
     def close(self) -> None:
         self._server.close()
@@ -184,19 +203,67 @@ class UnityLink:
         self.statistics = channels.read_statistics(output.rl_output.side_channel)
         return {name: [info for info in found if info.done] for name, found in infos.items()}
 
-    def _go_on(self, deadline: float, actions: Mapping[int | None, Any]) -> dict[str, list[Any]]:
-        """Send STEP with ``actions`` (by agent) for the trained behaviour, and default actions for all other waiting
+    def _go_on(self, deadline: float) -> list[Event]:
+        """``_advance``, and return what happened to the played agents."""
+        events: list[Event] = []
+        ended = self._advance(deadline).get(self._name, [])
+        ids = [slot.id for slot in self._slots]
+        for info in ended:
+            self._spare.discard(info.id)
+            if info.id in ids:
+                agent, cut = ids.index(info.id), bool(info.max_step_reached)
+                observation, extra = self._observe(info)
+                events.append((agent, (observation, info.reward + info.group_reward, not cut, cut, extra)))
+                self._slots[agent] = _Slot()
+        return events + self._assign()
+
+    def _advance(self, deadline: float) -> dict[str, list[Any]]:
+        """Send STEP with the actions of the played agents that wait for one, and default actions for all other waiting
         agents. Returns the agents whose episode ended, by behaviour. Raises EngineLost after ``deadline``."""
         if time.monotonic() > deadline:
             raise EngineLost(f"no agent {self._name and f'of {self._name} '}asked for an action within "
                              f"{self._timeout:g} s (answer_timeout)")
-        values = {}
+        slots = {slot.id: slot for slot in self._slots if slot.action is not None}
+        values: dict[str, list[Any]] = {}
         for name, waiting in self._waiting.items():
-            space = action_space(self._brains[name])
-            values[name] = [write_action(
-                actions[info.id] if name == self._name and info.id in actions else
-                default_action(space, _mask(info, branches_of(space))), space) for info in waiting]
+            space, values[name] = action_space(self._brains[name]), []
+            for info in waiting:
+                if name == self._name and info.id in slots:
+                    action, slots[info.id].action = slots[info.id].action, None
+                else:
+                    action = default_action(space, _mask(info, branches_of(space)))
+                values[name].append(write_action(action, space))
         return self._exchange(STEP, values)
+
+    def _assign(self) -> list[Event]:
+        """Let agents that begin an episode take the places of those whose episode has ended. Returns the beginnings,
+        and the answers to the actions of the other played agents that wait now."""
+        events: list[Event] = []
+        for info in self._waiting.get(self._name, ()):
+            ids = [slot.id for slot in self._slots]
+            if info.id in ids:
+                agent = ids.index(info.id)
+                if self._slots[agent].action is None:  # otherwise it is used now, and answered the next time
+                    observation, extra = self._observe(info)
+                    events.append((agent, (observation, info.reward + info.group_reward, False, False, extra)))
+            elif info.id not in self._spare and None in ids:
+                self._slots[ids.index(None)].id = info.id
+                events.append((ids.index(None), self._observe(info)))
+            else:
+                self._spare.add(info.id)
+        return events
+
+    def _count_agents(self) -> int:
+        """Number of agents that ask for actions until one of them asks again, so that those that decide at other times
+        are counted, or ends its episode."""
+        deadline, seen = time.monotonic() + self._timeout, set[int]()
+        while True:
+            ids = {info.id for info in self._waiting.get(self._name, ())}
+            if ids & seen:
+                return len(seen)
+            seen |= ids
+            if self._advance(deadline).get(self._name):
+                return len(seen)
 
     def _choose(self, wanted: str | None) -> str:
         """Name of the behaviour to train. Waits until one of its agents needs an action."""
@@ -210,7 +277,7 @@ class UnityLink:
                                 f"'{{\"behavior\": \"{names[0]}\"}}'")
             if fits and self._waiting.get(fits[0]):
                 return fits[0]
-            self._go_on(deadline, {})
+            self._advance(deadline)
 
     def _note_brains(self, described: Sequence[Any]) -> None:
         self._brains.update((brain.brain_name, brain) for brain in described)

@@ -328,10 +328,10 @@ function listen() {
   $('walk').onclick = walk;
   $('scrub').oninput = () => { stopWalking(); lookAt(Number($('scrub').value)); };
   addEventListener('keydown', event => {
-    if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]') || !page.game) return;
+    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]') || !page.game) return;
     if (event.target.matches('input:not([type=checkbox]), select')) return;
     const press = id => { const button = $(id); if (!button.hidden && !button.disabled) button.click(); };
-    const commands = { r: 'rematch', v: 'review', m: 'sounds', u: 'undo', h: 'hint', p: 'pass', n: 'open-new', t: 'show-mind', ',': 'previous', '.': 'next' };
+    const commands = { r: 'rematch', v: 'review', m: 'sounds', u: 'undo', h: 'hint', p: 'pass', n: 'open-new', t: 'show-mind', ',': 'previous', '.': 'next', Home: 'first', End: 'last' };
     if (commands[event.key]) { press(commands[event.key]); event.preventDefault(); }
     else if (event.key === ' ' && (event.target === document.body || event.target.closest('#board'))) { press('pause'); event.preventDefault(); }
   });

@@ -31,7 +31,7 @@ export class Panel {
     const thoughts = visible ? game.thoughts.get(game.ply) : null;
     if (!thoughts) {
       const text = visible ? (game.shown?.over ? 'The game is over here.' : 'Thinking…')
-        : 'Its favourite moves, how often it tried them, and what it expects to come. Also in the board.';
+        : 'The moves that it considers, with their shares, and the line that it expects. The shares appear on the board too.';
       return $('mind').replaceChildren(make('p', { class: 'faint' }, text));
     }
     const rows = thoughts.shares.slice(0, 6).map(([action, share], k) => {
@@ -43,8 +43,8 @@ export class Panel {
     const table = make('table', { class: 'shares' },
       make('thead', {}, make('tr', {}, make('th', {}, 'move'), make('th', { class: 'wide' }, ''), make('th', {}, 'share'), make('th', {}, thoughts.visits ? 'simulations' : ''))),
       make('tbody', {}, ...rows));
-    const meaning = thoughts.visits ? 'Share: of the search’s simulations, also on the board. It plays the move with the greatest; of equals, the one it values most.'
-      : 'Share: how likely it holds each move, also on the board. It plays the likeliest.';
+    const meaning = thoughts.visits ? 'Share of the search’s simulations, also on the board. It plays the move with the greatest share; among equals, the one with the greatest value.'
+      : 'Share: the probability that its policy gives each move, also on the board. It plays the most probable one.';
     const parts = [this.verdict(thoughts.outlook), table, make('p', { class: 'faint meaning' }, meaning)];
     if (thoughts.owners) {
       const lead = thoughts.owners.reduce((sum, owner) => sum + owner, 0) - game.shown.board.komi;
