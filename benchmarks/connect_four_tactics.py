@@ -33,7 +33,7 @@ def policy(agent, states: np.ndarray) -> np.ndarray:
     """The agent's policy, float32 [n, 7]."""
     observation = np.zeros((len(states), *GAME.observation_shape), GAME.observation_dtype)
     GAME.batch.observe(states, observation)
-    return agent.think(observation, legal_mask(GAME, states)).policy
+    return agent.analyze(observation, legal_mask(GAME, states)).policy
 
 
 def positions(agent, random_plies: int) -> np.ndarray:

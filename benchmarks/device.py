@@ -87,7 +87,7 @@ def about(check: Check) -> dict[str, Any]:
 
 def correctness(check: Check) -> dict[str, Any]:
     """The GPU tests: models against the CPU's, golden trees, rules."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/search/test_card.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/search/test_search_gpu.py"]
     answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
     (check.out / "correctness.txt").write_text(answer.stdout + answer.stderr)
     return {"passed": answer.returncode == 0, "summary": answer.stdout.strip().splitlines()[-1:],
@@ -117,7 +117,7 @@ def network(check: Check) -> dict[str, Any]:
                 @torch.inference_mode()
                 def evaluate(model: GraphedMuZero = model, asked: tuple = (parents, actions, slots)) -> None:
                     for _ in range(10):
-                        model.expand_on_card(*asked)
+                        model.expand_on_gpu(*asked)
 
                 with torch.inference_mode():
                     run = captured(evaluate, make_stream(check.device))
@@ -141,14 +141,14 @@ def selfplay(check: Check) -> dict[str, Any]:
     return found
 
 
-def _play(check: Check, count: int, envs: int, on_card: bool) -> dict[str, float]:
+def _play(check: Check, count: int, envs: int, on_gpu: bool) -> dict[str, float]:
     config = check.othello(num_envs=envs, precision="bfloat16" if check.device.type == "cuda" else "float32")
     game, actors = load_game("othello"), []
     for k in range(count):
         env = NativeVectorEnv(game, envs, seed=k)
         actor = muzero.make_actor(config, env, seed=k)
         actor.planner = muzero.Planner(config, env.spec, envs, config.simulations, explore=True, seed=k,
-                                       trees_on_card=on_card)
+                                       trees_on_gpu=on_gpu)
         actor.step()
         actors.append(actor)
     moves, stop = [0] * count, threading.Event()

@@ -32,8 +32,8 @@ from faults.third_runs import THIRD_HEALTHY_RUNS, THIRD_RUN_FAULTS  # noqa: E402
 from myosu.doctor import Finding, check_game, check_gym  # noqa: E402
 from myosu.doctor.apart import examine_apart  # noqa: E402
 from myosu.doctor.run import examine_run  # noqa: E402
-from myosu.envs.given import give  # noqa: E402
 from myosu.envs.gym_env import EnvMaker  # noqa: E402
+from myosu.envs.python_objects import register  # noqa: E402
 from myosu.games import Game  # noqa: E402
 
 SECONDS = 180.0
@@ -52,7 +52,7 @@ def apart(source: Any, dies: bool = False) -> tuple[list[Finding], float]:
     which reports that the process died."""
     start = time.monotonic()
     if dies:
-        return examine_apart(give(source)[0], {}, None, 0)[2], time.monotonic() - start
+        return examine_apart(register(source)[0], {}, None, 0)[2], time.monotonic() - start
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe(duplex=False)
     parent = os.getpid()

@@ -21,7 +21,7 @@ from gymnasium import spaces
 
 import myosu
 from myosu import cli
-from myosu.envs import given
+from myosu.envs import python_objects
 from myosu.games import tictactoe
 from myosu.training.start import configure
 from toy_runs import TOY, last_weights, same_weights
@@ -165,9 +165,9 @@ def test_resuming_a_python_object_needs_it_again(tmp_path):
     out = python("import sys, myosu\nmyosu.load(sys.argv[1])", run.folder, code=1)
     assert "Pass it again" in out and "test_api:Line was passed to train() as a Python object" in out
     assert cli.run(["train", "--resume", str(run.folder), "--env-steps", "400", "--quiet"]) == 0, "known here"
-    kept = dict(given._given)
+    kept = dict(python_objects._objects)
     try:
-        given._given.clear()
+        python_objects._objects.clear()
         assert cli.run(["train", "--resume", str(run.folder), "--env-steps", "800"]) == 2
         with pytest.raises(myosu.UserError, match="made with python:test_api:Line, not with CartPole-v1"):
             myosu.load(run, env="CartPole-v1")
@@ -176,7 +176,7 @@ def test_resuming_a_python_object_needs_it_again(tmp_path):
         with pytest.raises(myosu.UserError, match="have changed since this run was made"):
             myosu.load(run, env=lambda: gymnasium.make("CartPole-v1"))
     finally:
-        given._given.update(kept)
+        python_objects._objects.update(kept)
 
 
 @pytest.fixture(scope="module")

@@ -181,7 +181,7 @@ def test_a_foreign_game_executes_no_code(alone):
         record = GameRecord(1, [0], [0.0, 0.0], False, False, game=name, players=[{"kind": "person"}] * 2)
         (alone / "game.json").write_text(json.dumps(record.to_json()))
         with pytest.raises(UserError, match="add --trust"):
-            read_game(alone / "game.json").course()
+            read_game(alone / "game.json").history()
         with pytest.raises(UserError, match="add --trust"):
             list(read_game(alone / "game.json").moves())
     assert not marker.exists()

@@ -9,12 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from myosu.envs.given import code_of, give, give_again
 from myosu.envs.making import absolute_name
+from myosu.envs.python_objects import code_of, register, register_again
 from myosu.envs.registry import Environment, Workers, load_environment
 from myosu.errors import UserError
 from myosu.evaluation.report import evaluation_report
-from myosu.players.opponents import settle_opponent
+from myosu.players.opponents import resolve_opponent
 from myosu.players.trained import TrainedAgent
 from myosu.processes import keep_freed_memory
 from myosu.runs.checkpoint import find_checkpoint
@@ -112,7 +112,7 @@ def train(env: Env = None, algorithm: str | None = None, *, minutes: float | Non
         if env is not None:
             _give_again(opened.config, env)
         if opponent := settings.get("evaluation_opponent"):
-            settings["evaluation_opponent"] = settle_opponent(opponent, opened.config.environment)
+            settings["evaluation_opponent"] = resolve_opponent(opponent, opened.config.environment)
         opened = open_run(here / _folder(resume), **settings)
         if cluster is not None:
             require_cluster(opened.config, cluster)
@@ -202,14 +202,14 @@ def _environment(env: Env, env_kwargs: Mapping[str, Any] | None, rewards: str = 
 
 
 def _give_again(config: RunConfig, env: Env) -> None:
-    give_again(config.game, env)
+    register_again(config.game, env)
     for file, now in code_of(config.game).items():
         if config.code.get(file, now) != now:
             warnings.warn(f"{file} has changed since the run was made.", stacklevel=3)
 
 
 def _named(env: Env) -> tuple[str, dict[str, Any]]:
-    name, kwargs = give(env)
+    name, kwargs = register(env)
     return absolute_name(name), kwargs
 
 

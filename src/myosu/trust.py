@@ -23,7 +23,7 @@ from typing import Any
 from myosu.errors import UserError
 
 EVERYTHING = "*"
-#: Prefix of the names of objects that were passed from Python (``envs.given``). Such names never load code.
+#: Prefix of the names of objects that were passed from Python (``envs.python_objects``). Such names never load code.
 OBJECT = "python:"
 #: Prefixes of the names of games in engines, as in "godot:PROJECT": the engine runs the code of the project or build.
 ENGINES = ("godot", "unity")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from myosu import cli
-from myosu.envs.course import Course
+from myosu.envs.game_history import GameHistory
 from myosu.envs.pettingzoo_env import PettingZooEnv
 from myosu.evaluation.episodes import play_episodes
 from myosu.evaluation.exhaustive import walk_all_replies
@@ -53,27 +53,27 @@ class Forgetful:
 
 def answers(agent, game, actions, seat, seed=0):
     """By ply, what the agent in ``seat`` answers in this game: a plain loop over its turns that passes the state on."""
-    course, state, found = Course(game, seed), None, {}
+    history, state, found = GameHistory(game, seed), None, {}
     for action in actions:
-        if course.now.to_play == seat:
-            action_now, state = agent.act(course.observation(course.now)[None], course.legal_actions()[None], state,
+        if history.now.to_play == seat:
+            action_now, state = agent.act(history.observation(history.now)[None], history.legal_actions()[None], state,
                                           np.array([state is None]))
-            found[course.now.ply] = int(action_now[0])
-        course.play(action)
+            found[history.now.ply] = int(action_now[0])
+        history.play(action)
     return found
 
 
 def opinion(agent, game, actions):
     """The action and the value of whoever is to move after ``actions``; a value tells of any memory that is wrong."""
-    course, seat, state = Course(game, 0), len(actions) % 2, None
+    history, seat, state = GameHistory(game, 0), len(actions) % 2, None
     for action in [*actions, None]:
-        if course.now.to_play == seat:
-            turn = course.observation(course.now)[None], course.legal_actions()[None]
-            thoughts = agent.think(*turn, state, np.array([state is None]))
-            state = thoughts.state
+        if history.now.to_play == seat:
+            turn = history.observation(history.now)[None], history.legal_actions()[None]
+            analysis = agent.analyze(*turn, state, np.array([state is None]))
+            state = analysis.state
         if action is not None:
-            course.play(action)
-    return int(thoughts.action[0]), float(thoughts.value[0])
+            history.play(action)
+    return int(analysis.action[0]), float(analysis.value[0])
 
 
 def test_batched_games_keep_separate_states(agent, othello):
@@ -125,26 +125,26 @@ def test_memory_against_every_reply(tmp_path):
 
 def test_memory_over_gtp(run, agent, othello, capsys, monkeypatch):
     """In either seat, after moves that the controller chose for it, and after taking back."""
-    rng, course, commands, expected = np.random.default_rng(2), Course(othello, 0), ["clear_board"], []
+    rng, history, commands, expected = np.random.default_rng(2), GameHistory(othello, 0), ["clear_board"], []
     colours = ("black", "white")
 
     def ask():
-        now = course.now
-        turn = answers(agent, othello, [*course.actions, int(np.argmax(course.legal_actions()))], now.to_play)
+        now = history.now
+        turn = answers(agent, othello, [*history.actions, int(np.argmax(history.legal_actions()))], now.to_play)
         expected.append(othello.action_name(turn[now.ply]).upper())
         commands.append(f"genmove {colours[now.to_play]}")
-        course.play(turn[now.ply])
+        history.play(turn[now.ply])
 
     def play():
-        action = int(rng.choice(np.flatnonzero(course.legal_actions())))
-        commands.append(f"play {colours[course.now.to_play]} {othello.action_name(action)}")
-        course.play(action)
+        action = int(rng.choice(np.flatnonzero(history.legal_actions())))
+        commands.append(f"play {colours[history.now.to_play]} {othello.action_name(action)}")
+        history.play(action)
 
     for turn in [play, play, ask, play, ask, ask, ask, play, play]:
         turn()
     for _ in range(4):
         commands.append("undo")
-    course.take_back(course.now.ply - 4)
+    history.take_back(history.now.ply - 4)
     for turn in [ask, play, ask, play, ask]:
         turn()
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("\n".join([*commands, "quit", ""]).encode())))
@@ -204,22 +204,22 @@ def test_memory_on_the_web_page(run, agent, othello):
 
     async def play(room, table, guest, moves):
         for _ in range(moves):
-            action = int(rng.choice(np.flatnonzero(table.course.legal_actions())))
-            table.play(table.course.now.ply, action)
-            while table.course.now.to_play == 0 and not table.course.now.over:
+            action = int(rng.choice(np.flatnonzero(table.history.legal_actions())))
+            table.play(table.history.now.ply, action)
+            while table.history.now.to_play == 0 and not table.history.now.over:
                 await guest.hear("thoughts")
                 await asyncio.sleep(0.01)
 
     async def check_hints(room, table):
-        course, default = table.course, room.default
-        for ply in (course.now.ply, course.now.ply - 1, 2, course.now.ply):
-            thought = await table.think(ply, default, 0)
-            action, value = opinion(agent, othello, course.actions[:ply])
-            assert thought["action"] == action and thought["value"] == pytest.approx(value, abs=1e-4)
+        history, default = table.history, room.default
+        for ply in (history.now.ply, history.now.ply - 1, 2, history.now.ply):
+            analysis = await table.analyze(ply, default, 0)
+            action, value = opinion(agent, othello, history.actions[:ply])
+            assert analysis["action"] == action and analysis["value"] == pytest.approx(value, abs=1e-4)
 
     def check(table):
-        own = {ply: action for ply, action in enumerate(table.course.actions) if ply % 2 == 0}
-        assert answers(agent, othello, table.course.actions, 0) == own
+        own = {ply: action for ply, action in enumerate(table.history.actions) if ply % 2 == 0}
+        assert answers(agent, othello, table.history.actions, 0) == own
 
     async def begin(room):
         order = {"seats": [{"kind": "agent", "checkpoint": room.default, "simulations": 0, "temperature": 0},
@@ -234,7 +234,7 @@ def test_memory_on_the_web_page(run, agent, othello):
         await check_hints(room, table)
         for _ in range(4):
             for _ in range(3):
-                table.undo(table.course.now.ply)
+                table.undo(table.history.now.ply)
             await play(room, table, guest, 4)  # by another way beyond where the last hint was asked for
             await check_hints(room, table)
         check(table)
@@ -242,7 +242,7 @@ def test_memory_on_the_web_page(run, agent, othello):
 
     async def go_on(room, name):
         table, guest = await room.table(name), Onlooker()
-        assert len(table.course.actions) > 8
+        assert len(table.history.actions) > 8
         table.enter(guest)
         await play(room, table, guest, 3)
         await check_hints(room, table)
@@ -263,10 +263,10 @@ def test_memory_in_single_player_games(tmp_path):
         table, guest = await room.open({"seats": [seat]}), Onlooker()
         table.pace = 0.0
         table.enter(guest)
-        while not table.course.now.over and table.course.now.ply < 40:
+        while not table.history.now.over and table.history.now.ply < 40:
             await guest.hear("position")
         table.close()
-        return table.course.seed, list(table.course.actions)
+        return table.history.seed, list(table.history.actions)
 
     for _ in range(3):
         seed, actions = at_the_page(folder, watch)

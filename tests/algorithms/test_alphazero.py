@@ -15,7 +15,7 @@ from in_turn import InTurn
 from myosu.algorithms import alphazero, muzero
 from myosu.algorithms.muzero import make_net
 from myosu.doctor.experiments import play
-from myosu.envs.course import Course
+from myosu.envs.game_history import GameHistory
 from myosu.envs.native import NativeVectorEnv, game_spec
 from myosu.envs.registry import load_environment
 from myosu.errors import UserError
@@ -28,7 +28,7 @@ from myosu.presets import load_preset
 from myosu.runs.config import RunConfig, TrainConfig
 from myosu.training.start import create_run
 from myosu.training.trainer import train
-from myosu.web.thinker import Thinker
+from myosu.web.analyzer import Analyzer
 
 SMALL = alphazero.Config(channels=16, blocks=1, atoms=11, simulations=24, considered_actions=9, num_envs=8,
                          batch_size=16, learning_starts=50, replay_capacity=500, device="cpu", precision="float32")
@@ -81,11 +81,11 @@ def test_untrained_agent_plays_endgames_like_minimax(config, empty):
     simulations) are nearest to the true ones. A search with a wrong sign, illegal moves or rewards of the wrong side
     fails."""
     positions, memo = endgames(empty, 40, 1), {}
-    thoughts = untrained(config).think(*observed(positions), simulations=1500, positions=positions)
+    analysis = untrained(config).analyze(*observed(positions), simulations=1500, positions=positions)
     for k, position in enumerate(positions):
         value, best = solved(positions[k:k + 1], memo)
-        assert thoughts.action[k] in best, f"{TICTACTOE.render(position)}\n{thoughts.visits[k]}"
-        assert abs(thoughts.value[k] - value) < 0.4, f"{TICTACTOE.render(position)}\n{thoughts.value[k]} not {value}"
+        assert analysis.action[k] in best, f"{TICTACTOE.render(position)}\n{analysis.visits[k]}"
+        assert abs(analysis.value[k] - value) < 0.4, f"{TICTACTOE.render(position)}\n{analysis.value[k]} not {value}"
     assert {solved(positions[k:k + 1], memo)[0] for k in range(40)} == {-1.0, 0.0, 1.0}
 
 
@@ -97,10 +97,10 @@ def observed(positions, game=TICTACTOE):
 
 def test_principal_variations_are_legal_to_the_end():
     positions = endgames(6, 20, 2)
-    thoughts = untrained(SMALL).think(*observed(positions), simulations=200, positions=positions)
+    analysis = untrained(SMALL).analyze(*observed(positions), simulations=200, positions=positions)
     for k in range(20):
         state, ended = positions[k:k + 1].copy(), np.zeros(1, np.bool_)
-        for action in thoughts.lines[k]:
+        for action in analysis.lines[k]:
             assert not ended[0] and legal_mask(TICTACTOE, state)[0, action]
             TICTACTOE.batch.step(state, np.array([action]), np.empty(1, np.float32), ended)
 
@@ -203,8 +203,8 @@ def test_exact_values_of_a_two_ply_probe(search):
     planner = loop.agent().planner
     value, _ = planner.evaluate(np.array([[0.0], [1.0]], np.float32))
     assert value == pytest.approx([-0.25, 0.5], abs=0.08)
-    searched = loop.agent().think(np.zeros((1, 1), np.float32), np.ones((1, 2), np.bool_),
-                                  positions=loop.env.game.new_states(1))
+    searched = loop.agent().analyze(np.zeros((1, 1), np.float32), np.ones((1, 2), np.bool_),
+                                    positions=loop.env.game.new_states(1))
     assert searched.value[0] == pytest.approx(-0.25, abs=0.05)
 
 
@@ -279,14 +279,14 @@ def test_trained_run_is_evaluated_loaded_and_exported(tmp_path):
 
 def test_web_page_and_doctor_pass_positions():
     agent = untrained(SMALL)
-    thinker, course = Thinker(lambda name: agent), Course(TICTACTOE, 0)
+    analyzer, history = Analyzer(lambda name: agent), GameHistory(TICTACTOE, 0)
     for action in (0, 3, 1, 4):
-        course.play(action)
+        history.play(action)
 
     async def asked():
-        return await thinker.think("newest", 64, [turn_at(course, course.now)])
+        return await analyzer.analyze("newest", 64, [turn_at(history, history.now)])
 
     assert asyncio.run(asked()).action == 2
-    thinker.close()
+    analyzer.close()
     played = play(agent, load_environment("tictactoe"), 1.0, 60.0)
     assert len(played.values) >= 200 and np.corrcoef(played.values, played.returns)[0, 1] > 0.3

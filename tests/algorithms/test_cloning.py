@@ -51,8 +51,8 @@ def test_discrete_actions_are_cloned():
     assert (acts == (SEEN > 0).sum(1)).mean() > 0.93
     acts, _ = agent.act(SEEN, np.tile([True, False, True], (200, 1)))
     assert not (acts == 1).any(), "a masked action was chosen"
-    thoughts = agent.think(SEEN, np.tile([True, False, True], (200, 1)))
-    assert (thoughts.policy[:, 1] == 0).all() and np.array_equal(thoughts.action, acts)
+    analysis = agent.analyze(SEEN, np.tile([True, False, True], (200, 1)))
+    assert (analysis.policy[:, 1] == 0).all() and np.array_equal(analysis.action, acts)
     state = learner.state_dict()
     first = [learner.update(replay, 0.5)["loss"] for _ in range(3)]
     learner.load_state_dict(state)

@@ -230,7 +230,7 @@ def test_rollouts_hold_each_step_once_and_in_order(lockstep, lstm_size):
         for sequence in experience.sequences:
             replay.add(sequence, 0)
             learner._begin_rollout(replay, 0.0)
-            rollouts.append(dict(replay.view(learner.lesson.rows)) | learner.lesson._asdict())
+            rollouts.append(dict(replay.view(learner.targets.rows)) | learner.targets._asdict())
             _last_rows_are_what_came_next(sequence)
         episodes += experience.episodes
         steps += experience.steps
@@ -301,8 +301,8 @@ def test_numpy_towers_learn_the_same_as_torch(make, options):
         pass
     loop.replay.add(experience.sequences[0], 0)
     first, second = loop.learner, ppo.make_learner(config, loop.env.spec, None, 0)
-    assert loop.actor.net.quick is not None and first.net.quick is not None
-    second.net.quick = None
+    assert loop.actor.net.numpy_towers is not None and first.net.numpy_towers is not None
+    second.net.numpy_towers = None
     for _ in range(8):
         second.load_state_dict(first.state_dict())
         losses = [learner.update(loop.replay, 0.0) for learner in (first, second)]
@@ -352,7 +352,7 @@ def test_closed_form_gradients_equal_the_plain_reference(make, options, monkeypa
     for plain in (False, True):
         monkeypatch.setattr(kernels, "PLAIN", plain)
         learner = ppo.make_learner(config, env.spec, None, 0)
-        assert (learner.net.quick is None) == (plain or config.lstm_size > 0)
+        assert (learner.net.numpy_towers is None) == (plain or config.lstm_size > 0)
         learner.load_state_dict(state)
         learner.epoch = 7  # a pass that tells its losses
         losses = learner.update(loop.replay, 0.0)
@@ -436,7 +436,7 @@ def test_each_epoch_uses_every_step_once(monkeypatch):
     loop = InTurn(ppo, config, GymVectorEnv("CartPole-v1", config.num_envs)).run(128)
     assert loop.updates == 6 and len(seen) == 3
     for order in seen:
-        assert np.array_equal(np.sort(order), np.sort(loop.replay.columns["log_prob"][loop.learner.lesson.rows]))
+        assert np.array_equal(np.sort(order), np.sort(loop.replay.columns["log_prob"][loop.learner.targets.rows]))
         assert len({tuple(order.tolist()) for order in seen}) == 3
 
 
@@ -540,12 +540,12 @@ def test_minibatches_divide_any_rollout(num_envs, rollout_steps, asked, taken):
     assert bool(caught) == (asked != taken) and all(f"batch_size = {taken}" in str(w.message) for w in caught)
 
 
-@pytest.mark.parametrize("quick", [True, False])
-def test_separate_networks_have_gradients_clipped_separately(quick):
+@pytest.mark.parametrize("numpy_towers", [True, False])
+def test_separate_networks_have_gradients_clipped_separately(numpy_towers):
     """A value loss of thousands must leave the policy its whole gradient."""
     config = dataclasses.replace(SMALL, normalize_values=False, max_grad_norm=0.5)
     learner = ppo.make_learner(config, GymVectorEnv("CartPole-v1", 1).spec, None, 0)
-    learner.net.quick = learner.net.quick if quick else None
+    learner.net.numpy_towers = learner.net.numpy_towers if numpy_towers else None
     rng = np.random.default_rng(0)
     learner.flat.zero_gradient()
     learner.net.predict(learner.net.prepare(rng.normal(size=(64, 4)).astype(np.float32)), None)

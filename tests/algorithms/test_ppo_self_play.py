@@ -38,7 +38,7 @@ def test_openings_are_random_and_recorded_but_not_learnt():
     assert set(lengths) == {0, 1, 2, 3, 4} and 0.15 < lengths.count(4) / len(lengths) < 0.25
     for record, plies in zip(loop.episodes, lengths, strict=True):
         assert record.unchosen == list(range(plies))
-        assert list(record.course(TICTACTOE).now.returns) == record.returns
+        assert list(record.history(TICTACTOE).now.returns) == record.returns
     chosen = sum(record.length - plies for record, plies in zip(loop.episodes, lengths, strict=True))
     assert 8192 - config.num_envs * 9 <= chosen <= 8192, "all steps but those of games that have not ended"
     first = loop.episodes[:50]  # by a policy that has learnt nothing: log(legal actions) at each ply that was chosen
@@ -71,8 +71,8 @@ def test_tictactoe_values_are_from_the_movers_view():
     mover = np.array([[[1, 1, 0], [0, 0, 0], [0, 0, 0]], [[0, 1, 0], [0, 0, 0], [0, 0, 1]]])
     other = np.array([[[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[1, 0, 1], [0, 0, 0], [1, 0, 0]]])
     observation = np.stack([mover, other], axis=1).astype(np.uint8)
-    thoughts = loop.agent().think(observation, ~(mover + other).astype(bool).reshape(2, 9))
-    assert thoughts.action[0] == 2 and thoughts.value[0] > 0.7 and thoughts.value[1] < -0.5, thoughts
+    analysis = loop.agent().analyze(observation, ~(mover + other).astype(bool).reshape(2, 9))
+    assert analysis.action[0] == 2 and analysis.value[0] > 0.7 and analysis.value[1] < -0.5, analysis
 
 
 def wins_taken(agent, games=400):

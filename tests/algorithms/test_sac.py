@@ -110,8 +110,8 @@ def test_illegal_actions_have_no_part_in_policy_value_or_entropy():
     assert values(loop, [1])[0, 1] > 1.5, "the illegal action must look better than the legal one"
     acts, _ = loop.agent().act(np.ones((1, 1), np.float32), np.array([[False, True]]))
     assert acts.tolist() == [1], "the only legal action, whatever it is worth"
-    thoughts = loop.agent().think(np.ones((1, 1), np.float32), np.array([[True, False]]))
-    assert thoughts.policy.tolist() == [[1, 0]] and thoughts.value[0] == pytest.approx(1, abs=0.05)
+    analysis = loop.agent().analyze(np.ones((1, 1), np.float32), np.array([[True, False]]))
+    assert analysis.policy.tolist() == [[1, 0]] and analysis.value[0] == pytest.approx(1, abs=0.05)
     soft = learnt(Forbidden, temperature=0.5)
     assert np.abs(values(soft, [0]) - [[1.5, 4.5]]).max() < 0.05
 

@@ -72,13 +72,13 @@ def trained(outcome_of, updates=300):
         told = learner.update(replay, k / updates)
     assert "held_out_loss" not in told
     observation = np.array([[mark, ply, 0] for mark in (-0.8, 0.8) for ply in (0, 0)], np.float32)
-    return value.make_agent(CONFIG, SPEC, learner.weights()).think(observation, np.ones((4, 2), bool))
+    return value.make_agent(CONFIG, SPEC, learner.weights()).analyze(observation, np.ones((4, 2), bool))
 
 
 def test_known_values_are_learnt():
-    thoughts = trained(np.sign)
-    assert thoughts.value[0] < -0.5 and thoughts.value[2] > 0.5
-    assert np.allclose(thoughts.policy, 0.5)
+    analysis = trained(np.sign)
+    assert analysis.value[0] < -0.5 and analysis.value[2] > 0.5
+    assert np.allclose(analysis.policy, 0.5)
     flipped = trained(lambda mark: -np.sign(mark))
     assert flipped.value[0] > 0.5 and flipped.value[2] < -0.5
 

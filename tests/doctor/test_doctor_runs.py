@@ -13,7 +13,7 @@ from faults.run_faults import HEALTHY_RUNS, RUN_FAULTS, Rows, alone, muzero
 from faults.third_runs import THIRD_HEALTHY_RUNS, THIRD_RUN_FAULTS
 from gym_toys import Broken
 from myosu import cli
-from myosu.doctor.experiments import dead_shares, judge_dead, judge_fit, judge_seats, judge_values
+from myosu.doctor.experiments import count_dead_units, judge_dead, judge_fit, judge_seats, judge_values
 from myosu.doctor.run import examine_run
 from myosu.doctor.run_folder import read_run
 from myosu.errors import UserError
@@ -87,7 +87,7 @@ def test_dead_units_are_counted():
         net[0].bias.fill_(10.0)
         net[2].bias.fill_(10.0)
         net[2].bias[:9] = -100.0
-    assert dead_shares(lambda: net(x)) == [(0, 8), (9, 10)]
+    assert count_dead_units(lambda: net(x)) == [(0, 8), (9, 10)]
     assert "9 of 10 units of layer 2" in judge_dead([(0, 8), (9, 10)]).message
     assert judge_dead([(0, 8), (7, 10)]) is None
 

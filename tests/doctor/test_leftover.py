@@ -32,7 +32,7 @@ class NewWorld(gymnasium.Wrapper):
 def test_bipedal_walker_world_kept_after_reset_is_reported(wrapper, checks, monkeypatch):
     player = RandomPlayer(EnvMaker(lambda: wrapper(gymnasium.make("BipedalWalker-v3"))), 3)
     findings = Findings()
-    first = player.course(0, 100)
+    first = player.trajectory(0, 100)
     check_module._check_seeds(player, first, findings)
     player.close()
     assert [finding.check for finding in findings.list] == checks

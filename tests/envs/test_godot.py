@@ -338,15 +338,15 @@ def test_example_project_runs_in_godot():
     courses = []
     for seed in (3, 3, 4):
         observation, _ = env.reset(seed=seed)
-        course = [observation]
+        history = [observation]
         while True:
             # move the paddle below the ball; both positions are in [-1, 1]
             move = 1 if observation[1] - observation[0] > 0.1 else -1 if observation[1] - observation[0] < -0.1 else 0
             observation, reward, terminated, truncated, _ = env.step(1 + move)
-            course.append((*observation, reward))
+            history.append((*observation, reward))
             if terminated or truncated:
                 break
-        courses.append([list(map(float, step)) for step in course])
+        courses.append([list(map(float, step)) for step in history])
     assert courses[0] == courses[1] != courses[2]
     assert sum(step[4] for step in courses[0][1:]) == 5 and terminated and len(courses[0]) == 43
     env.close()
@@ -382,16 +382,16 @@ def test_agents_of_a_scene_in_godot_are_independent():
     for number in range(43):
         moves = [(number // 3 + index) % 3 for index in range(4)]
         step = walk(env, moves, range(4))
-        for course, observation, reward in zip(courses, step.observation, step.reward, strict=True):
-            course.append([*observation.tolist(), float(reward)])
-    assert step.env_ids.tolist() == [0, 1, 2, 3] and len({course[5][1] for course in courses}) == 4
+        for history, observation, reward in zip(courses, step.observation, step.reward, strict=True):
+            history.append([*observation.tolist(), float(reward)])
+    assert step.env_ids.tolist() == [0, 1, 2, 3] and len({history[5][1] for history in courses}) == 4
     alone = make(f"godot:{PROJECT}")
     for index in (0, 3):
-        course = [alone.reset(seed=env._envs[index].seed_of(0))[0].tolist()]
-        while len(course) < 43:
-            observation, reward, ended, *_ = alone.step(((len(course) - 1) // 3 + index) % 3)
-            course.append([*observation.tolist(), reward])
-        assert ended and course[:42] == courses[index][:42] and course[42][4] == courses[index][42][4]
+        history = [alone.reset(seed=env._envs[index].seed_of(0))[0].tolist()]
+        while len(history) < 43:
+            observation, reward, ended, *_ = alone.step(((len(history) - 1) // 3 + index) % 3)
+            history.append([*observation.tolist(), reward])
+        assert ended and history[:42] == courses[index][:42] and history[42][4] == courses[index][42][4]
         assert courses[index][42][:4] == alone.reset(seed=env._envs[index].seed_of(1))[0].tolist()
     env.close()
     alone.close()

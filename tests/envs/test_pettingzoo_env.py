@@ -102,12 +102,12 @@ def test_illegal_moves_are_refused(action):
 
 
 def test_rendering_as_text_and_image():
-    text, picture = (PettingZooEnv("othello", mode) for mode in ("ansi", "rgb_array"))
-    for env in (text, picture):
+    text, image = (PettingZooEnv("othello", mode) for mode in ("ansi", "rgb_array"))
+    for env in (text, image):
         env.reset()
         env.step(19)
     assert text.render().splitlines()[3].split()[4] == "X"
-    assert picture.render().shape == (432, 432, 3)
+    assert image.render().shape == (432, 432, 3)
 
 
 def test_single_player_game_is_refused():

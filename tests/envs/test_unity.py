@@ -23,7 +23,7 @@ from myosu import cli
 from myosu.envs.engines import engine_env, unity_channels
 from myosu.envs.engines.process import EngineLost
 from myosu.envs.engines.unity import UnityEnv
-from myosu.envs.engines.unity_values import read_mask, read_picture
+from myosu.envs.engines.unity_values import read_image, read_mask
 from myosu.envs.gym_env import GymVectorEnv
 from myosu.envs.making import EnvMaker
 from myosu.envs.registry import load_environment
@@ -187,16 +187,16 @@ def png(array):
 def test_channels_of_image_observations():
     colours = np.arange(2 * 4 * 3, dtype=np.uint8).reshape(2, 4, 3)
     data = png(colours)
-    assert (read_picture(data, (2, 4, 3), []) == colours).all()
-    assert (read_picture(data, (3, 2, 4), []) == colours.transpose(2, 0, 1)).all(), "channels first, from package 3 on"
-    assert (read_picture(data, (2, 4, 1), []) == colours[:, :, 1:2]).all(), "one grey channel is the mean of three"
-    assert (read_picture(data, (2, 4, 2), [1, 0, 0]) == np.stack(
+    assert (read_image(data, (2, 4, 3), []) == colours).all()
+    assert (read_image(data, (3, 2, 4), []) == colours.transpose(2, 0, 1)).all(), "channels first, from package 3 on"
+    assert (read_image(data, (2, 4, 1), []) == colours[:, :, 1:2]).all(), "one grey channel is the mean of three"
+    assert (read_image(data, (2, 4, 2), [1, 0, 0]) == np.stack(
         [np.rint(colours[:, :, 1:].mean(2)), colours[:, :, 0]], 2)).all(), "channels mapped to one place are averaged"
-    assert (read_picture(data + data, (2, 4, 6), []) == np.concatenate([colours, colours], 2)).all()
+    assert (read_image(data + data, (2, 4, 6), []) == np.concatenate([colours, colours], 2)).all()
     for bad, shape in [(b"", (2, 4, 3)), (data[:-9], (2, 4, 3)), (data + b"x", (2, 4, 3)), (data, (3, 4, 3)),
                        (data, (2, 4, 6))]:
         with pytest.raises(EngineLost):
-            read_picture(bad, shape, [])
+            read_image(bad, shape, [])
 
 
 def test_invalid_masks_and_side_channels_are_reported():

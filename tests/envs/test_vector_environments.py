@@ -361,8 +361,8 @@ def test_learning_in_a_vector_env_gives_the_probes_values(algorithm, mode):
     assert {episode.length for episode in loop.episodes} == {2} and len(loop.episodes) >= 1490
     assert all(list(episode.returns) == [1.0] for episode in loop.episodes)
     agent = loop.agent()
-    thoughts = agent.think(np.array([[0.0], [1.0]], np.float32), np.ones((2, env.spec.num_actions), bool))
-    assert np.allclose(thoughts.value, [0.5, 1.0], atol=0.1)
+    analysis = agent.analyze(np.array([[0.0], [1.0]], np.float32), np.ones((2, env.spec.num_actions), bool))
+    assert np.allclose(analysis.value, [0.5, 1.0], atol=0.1)
 
 
 def test_muzero_refuses_next_step_autoreset():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from myosu.envs.course import replay
+from myosu.envs.game_history import replay
 from myosu.envs.registry import load_environment
 from myosu.errors import UserError
 from myosu.evaluation.episodes import play_episodes

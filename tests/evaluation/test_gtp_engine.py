@@ -264,13 +264,13 @@ def test_never_loses_on_time(othello, monkeypatch, settings, informed):
     everything else 1 ms."""
     now, asked, rng = [0.0], [], np.random.default_rng(0)
 
-    def think(state, history, simulations):
+    def choose_move(state, history, simulations):
         asked.append(simulations)
         now[0] += simulations * rng.uniform(0.015, 0.03)
         return int(np.flatnonzero(legal_mask(othello, state)[0])[0])
 
     monkeypatch.setattr(gtp_engine.time, "perf_counter", lambda: now[0])
-    engine = GtpEngine(othello, think, 100)
+    engine = GtpEngine(othello, choose_move, 100)
     engine.warm_up()
     engine.answer(f"time_settings {settings}")
     clocks = [Referee(*map(float, settings.split())) for _ in range(2)]
@@ -291,13 +291,13 @@ def test_compile_time_does_not_count_in_the_pace(othello, monkeypatch):
     """The first search takes 4 s longer; a simulation takes 10 ms. 70 simulations fit into 0.7 · 40 s / 40 moves."""
     now, asked = [0.0], []
 
-    def think(state, history, simulations):
+    def choose_move(state, history, simulations):
         now[0] += 0.01 * simulations + (0 if asked else 4)
         asked.append(simulations)
         return int(np.flatnonzero(legal_mask(othello, state)[0])[0])
 
     monkeypatch.setattr(gtp_engine.time, "perf_counter", lambda: now[0])
-    engine = GtpEngine(othello, think, 100)
+    engine = GtpEngine(othello, choose_move, 100)
     engine.warm_up()
     engine.answer("time_settings 40.1 0 0")
     assert engine.answer("genmove black").startswith("= ") and asked == [1, 100, 100, 70]

@@ -7,7 +7,7 @@ import pytest
 from test_recordings import write
 
 from myosu.algorithms import cloning
-from myosu.algorithms.interface import Thoughts
+from myosu.algorithms.interface import Analysis
 from myosu.cli import run as myosu
 from myosu.envs.native import game_spec
 from myosu.envs.registry import Environment, load_environment
@@ -33,9 +33,9 @@ class Fixed:
     def __init__(self, policy=POLICY, value=0.5):
         self.policy, self.value = policy, value
 
-    def think(self, observation, legal_actions):
+    def analyze(self, observation, legal_actions):
         n = len(observation)
-        return Thoughts(np.zeros(n, int), np.tile(self.policy, (n, 1)), np.full(n, self.value, np.float32), None, [])
+        return Analysis(np.zeros(n, int), np.tile(self.policy, (n, 1)), np.full(n, self.value, np.float32), None, [])
 
 
 def record(actions, unchosen=(), winner=1.0):
@@ -61,9 +61,9 @@ def test_long_games_are_evaluated_in_batches(monkeypatch):
     asked = []
 
     class Counting(Fixed):
-        def think(self, observation, legal_actions):
+        def analyze(self, observation, legal_actions):
             asked.append(len(observation))
-            return super().think(observation, legal_actions)
+            return super().analyze(observation, legal_actions)
 
     monkeypatch.setattr("myosu.evaluation.prediction.AT_ONCE", 3)
     assert predict(Counting(), ENVIRONMENT, games) == whole and asked == [3, 1, 3]

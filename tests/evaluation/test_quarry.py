@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from myosu.envs.course import Course
+from myosu.envs.game_history import GameHistory
 from myosu.games import load_game
 from myosu.players.gtp import COLOURS, find_engine
 from web_runs import untrained_run
@@ -76,20 +76,20 @@ def said(engine) -> list[tuple[str, str]]:
     return list(zip(commands, answers[:-1], strict=False))
 
 
-def played(conversation: list[tuple[str, str]]) -> Course:
+def played(conversation: list[tuple[str, str]]) -> GameHistory:
     """Replay the game by the rules, with the passes that Quarry omits."""
     game = load_game("othello")
-    course = Course(game, 0)
+    history = GameHistory(game, 0)
     for command, answer in conversation:
         words = command.split()
         if words[0] not in ("play", "genmove"):
             continue
         action = game.parse_action((words[2] if words[0] == "play" else answer[2:]).lower())
-        if course.legal_actions()[game.pass_action] and action != game.pass_action:
-            course.play(game.pass_action)
-        assert words[1] == COLOURS[course.now.to_play]
-        course.play(action)  # raises an error if the action is illegal
-    return course
+        if history.legal_actions()[game.pass_action] and action != game.pass_action:
+            history.play(game.pass_action)
+        assert words[1] == COLOURS[history.now.to_play]
+        history.play(action)  # raises an error if the action is illegal
+    return history
 
 
 @pytest.mark.parametrize("colour, control, settings", [("black", 1, "10 0 0"), ("white", 3, "1 5 10")])
@@ -115,12 +115,12 @@ def test_quarry_plays_a_whole_game_with_a_clock(tmp_path, colour, control, setti
                 press("New Game", "alt+f", "alt+p")  # the buttons Forward and Play
                 press("Myosu")  # the window of the board
                 deadline = time.monotonic() + 120
-                while not (course := played(conversation := said(engine))).now.over and time.monotonic() < deadline:
+                while not (history := played(conversation := said(engine))).now.over and time.monotonic() < deadline:
                     assert quarry.poll() is None
                     time.sleep(0.2)
             finally:
                 quarry.kill()
-    assert course.now.over, conversation[-3:]
+    assert history.now.over, conversation[-3:]
     assert [answer for _, answer in conversation if not answer.startswith("=")] == []
     commands = [command for command, _ in conversation]
     assert f"time_settings {settings}" in commands and any(line.startswith(f"time_left {colour}") for line in commands)

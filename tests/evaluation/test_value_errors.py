@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from myosu.envs.course import Course
+from myosu.envs.game_history import GameHistory
 from myosu.errors import UserError
 from myosu.evaluation.value_errors import STAGE, Sample, compare_evaluations, mean_of_rollouts, network_rollouts
 from myosu.games import load_game
@@ -30,14 +30,14 @@ def test_sampled_positions_have_the_outcome_for_the_mover():
 
 def test_positions_of_long_games_cover_every_stage():
     game, rng = load_game("othello"), np.random.default_rng(0)
-    course = Course(game, 0)
-    while not course.now.over:
-        course.play(int(rng.choice(np.flatnonzero(course.legal_actions()))))
-    record = GameRecord(seed=0, actions=course.actions, returns=list(course.now.returns), terminated=True,
+    history = GameHistory(game, 0)
+    while not history.now.over:
+        history.play(int(rng.choice(np.flatnonzero(history.legal_actions()))))
+    record = GameRecord(seed=0, actions=history.actions, returns=list(history.now.returns), terminated=True,
                         truncated=False)
     sample = Sample.of([record], game)
     assert sample.stage.tolist() == list(range(-(-record.length // STAGE)))
-    assert set(np.abs(sample.outcome)) == {abs(course.now.returns[0])}
+    assert set(np.abs(sample.outcome)) == {abs(history.now.returns[0])}
 
 
 def test_value_errors_by_hand():

@@ -11,7 +11,7 @@ import numpy as np
 from myosu.doctor.finding import Finding
 from myosu.doctor.run_view import RunView
 
-_COURSES = {"minutes": ("seconds", "training_seconds"), "updates": ("update", "update"),
+_X_AXES = {"minutes": ("seconds", "training_seconds"), "updates": ("update", "update"),
             "env_steps": ("env_steps", "env_steps")}
 
 
@@ -30,9 +30,9 @@ class Rows:
     def values(self, name: str) -> np.ndarray:
         return np.array([record[name] for record in self.records if name in record], np.float64)
 
-    def at(self, name: str, course: str) -> np.ndarray:
-        key = _COURSES[course][0]
-        scale = 60 if course == "minutes" else 1
+    def at(self, name: str, x_axis: str) -> np.ndarray:
+        key = _X_AXES[x_axis][0]
+        scale = 60 if x_axis == "minutes" else 1
         return np.array([record[key] / scale for record in self.records if name in record], np.float64)
 
 

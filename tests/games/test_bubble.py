@@ -55,7 +55,7 @@ def greedy(state):
         board = state["board"].copy()
         row, column = divmod(cell, bubble.WIDTH)
         board[row, column] = state["current"]
-        popped, fallen, together = bubble.settle(board, row, column)
+        popped, fallen, together = bubble.pop_and_drop(board, row, column)
         value = (popped + 2 * fallen or -1, together, -row, -len(path))
         if best is None or value > best[0]:
             best = value, cell
@@ -120,7 +120,7 @@ def test_unsupported_bubbles_fall_and_supported_ones_stay():
     state["board"][1, 3], state["board"][2, 2], state["board"][3, 2] = (bubble.LETTERS.index(c) for c in "rgb")
     board = state["board"].copy()
     board[1, 2] = bubble.LETTERS.index("r")
-    popped, fallen, together = bubble.settle(board, 1, 2)
+    popped, fallen, together = bubble.pop_and_drop(board, 1, 2)
     assert (popped, fallen, together) == (4, 3, 4), "g and b below and the unsupported b of row 2 fall"
     state["board"] = board
     assert rows_of(state) == ["b . . . . . . y", ". . . . . . y", ". . . . . . . y"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from myosu.doctor import check_game
-from myosu.envs.course import Course
+from myosu.envs.game_history import GameHistory
 from myosu.games import go
 from myosu.games.go.board import area, copy_board, count_pseudo_liberties, point_of
 from myosu.games.go.drawing import stone_grid
@@ -338,16 +338,16 @@ def test_same_as_openspiel():
 
 
 def test_view_shows_stones_captures_and_territory():
-    course = Course(go.GO9, 0)
+    history = GameHistory(go.GO9, 0)
     for move in ["E5", "D5", "C5", "A1", "D6", "B1", "D4", "pass"]:
-        course.play(go.GO9.parse_action(move))
-    board = view(course, course.now)["board"]
+        history.play(go.GO9.parse_action(move))
+    board = view(history, history.now)["board"]
     assert (board["kind"], board["files"], board["rows"], board["pass"]) == ("grid", "ABCDEFGHJ", 9, True)
     assert board["cells"][go.GO9.parse_action("D5")] == 0 and board["score"] == [1, 0] and board["owners"] is None
     assert len(board["options"]) == 81 - 6 and board["placed"] == -1
-    course.play(81)
-    view(course, course.now)
-    over = view(course, course.now)
+    history.play(81)
+    view(history, history.now)
+    over = view(history, history.now)
     owner = dict(zip(map(go.GO9.action_name, range(81)), over["board"]["owners"], strict=True))
     assert over["over"] and (owner["D5"], owner["A1"], owner["J9"]) == (1, 2, 0)
     assert over["board"]["score"] == [5, 9.5] and tuple(over["returns"]) == (-1.0, 1.0)

@@ -7,7 +7,7 @@ import pytest
 
 import myosu
 from myosu.doctor.check_env import check_vector_env
-from myosu.envs.course import replay
+from myosu.envs.game_history import replay
 from myosu.envs.registry import load_environment
 from myosu.errors import UserError
 from myosu.games import load_game
@@ -84,13 +84,13 @@ def test_rewards_equal_those_of_the_replayed_game(game):
         totals += step.reward, step.raw_reward
         for i in np.flatnonzero(step.terminated | step.truncated):
             record, seat, _ = env.finished.pop(0)
-            course = record.course(game)
-            assert course.now.over and not step.truncated[i] and record.seed == seeds[i]
-            assert list(course.now.returns) == record.returns
+            history = record.history(game)
+            assert history.now.over and not step.truncated[i] and record.seed == seeds[i]
+            assert list(history.now.returns) == record.returns
             assert totals[:, i].tolist() == [record.returns[seat], record.raw_returns[seat]]
             if game.rewards == "outcome":
                 assert abs(record.returns[0]) <= 1 and np.sign(record.raw_returns).tolist() == record.returns
-            assert np.array_equal(step.final_observation[i], look(game, course.now.state))
+            assert np.array_equal(step.final_observation[i], look(game, history.now.state))
             totals[:, i], seeds[i] = 0, step.seed[i]
             games += 1
             seats.append(seat)

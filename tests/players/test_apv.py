@@ -131,7 +131,7 @@ def test_a_leaf_is_expanded_at_its_threshold():
     network = fixed(asked=asked)
     player = APVPlayer(TICTACTOE, network, network, random_rollouts(TICTACTOE), APVConfig(
         simulations=300, expansion_threshold=3, batch_size=1, c_puct=1.0))
-    tree = player.think(*[part if k == 0 else [part] for k, part in enumerate(position())])[0]
+    tree = player.analyze(*[part if k == 0 else [part] for k, part in enumerate(position())])[0]
     nodes, edges = tree.nodes[1:tree.used], tree.edges[1:tree.used]
     with_children = nodes["num_children"] > 0
     assert with_children.any() and (nodes["visits"][with_children] >= 3).all()
@@ -144,7 +144,7 @@ def test_an_unexpanded_leaf_is_expanded_as_root():
     simulations."""
     player = APVPlayer(TICTACTOE, fixed(), fixed(), random_rollouts(TICTACTOE), APVConfig(
         simulations=200, expansion_threshold=100, batch_size=8, c_puct=1.0))
-    tree = player.think(position()[0], [[]])[0]
+    tree = player.analyze(position()[0], [[]])[0]
     first = next(child for child in tree.children() if not tree.edges["expanded"][child])
     state, history = position(int(tree.nodes["action"][first]))
     assert player.choose(state, [history], 1)[0] in np.flatnonzero(legal_mask(TICTACTOE, state)[0])
@@ -180,7 +180,7 @@ def test_search_finds_wins_and_blocks(part):
 def test_tree_is_kept_between_moves():
     player = endgame_player("both")
     state, history = position()
-    first = player.think(state, [history])[0]
+    first = player.analyze(state, [history])[0]
     nodes, states = first.nodes[:first.used].copy(), first.states[:first.used].copy()
     action = int(first.nodes["action"][first.best_child()])
     played = np.flatnonzero((nodes["parent"] == 0) & (nodes["action"] == action))[0]
@@ -230,12 +230,12 @@ def test_positions_are_evaluated_once_and_in_batches():
     config = APVConfig(simulations=160, rollout_weight=0.0, batch_size=16, c_puct=1.5)
     player = APVPlayer(load_game("connect_four"), network, network, None, config)
     state = player.game.new_states(1)
-    tree = player.think(state, [[]])[0]
+    tree = player.analyze(state, [[]])[0]
     assert sum(asked) == tree.used - np.count_nonzero(tree.edges["ended"][:tree.used])
     assert len(asked) <= 11 and max(asked) > 8
     apart = []
     player = APVPlayer(player.game, fixed(), fixed(asked=apart), None, config)
-    assert player.think(state, [[]])[0].nodes[:tree.used].tolist() == tree.nodes[:tree.used].tolist(), \
+    assert player.analyze(state, [[]])[0].nodes[:tree.used].tolist() == tree.nodes[:tree.used].tolist(), \
         "two networks that say the same"
     assert sum(apart) == sum(asked)
 
@@ -258,10 +258,10 @@ def test_time_limit_and_goes_on_end_a_search():
     config = dataclasses.replace(ROLLOUTS, simulations=10_000_000, seconds=0.05)
     player = APVPlayer(TICTACTOE, None, None, random_rollouts(TICTACTOE), config)
     state, history = position()
-    assert 1 < player.think(state, [history])[0].visits < 10_000_000
+    assert 1 < player.analyze(state, [history])[0].visits < 10_000_000
     player = APVPlayer(TICTACTOE, None, None, random_rollouts(TICTACTOE), dataclasses.replace(config, seconds=None))
     answers = [True, True, False]
-    assert player.think(state, [history], goes_on=lambda trees: answers.pop(0))[0].visits == 1 + 3 * 8
+    assert player.analyze(state, [history], goes_on=lambda trees: answers.pop(0))[0].visits == 1 + 3 * 8
 
 
 def test_rollout_outcomes_are_from_the_view_of_the_mover():
@@ -367,8 +367,8 @@ def test_exploration_and_resigning_scale_with_rewards():
     tree = hand_tree()
     wide = APVTree(tree.config, 3, (-64.0, 64.0))
     wide.nodes["q"][0] = -32.0
-    assert wide.share(0) == -0.5
+    assert wide.scaled_value(0) == -0.5
     othello = load_game("othello")
     player = APVPlayer(othello, None, None, random_rollouts(othello), dataclasses.replace(ROLLOUTS, simulations=60))
-    found = player.think(othello.new_states(1), [[]])[0]
+    found = player.analyze(othello.new_states(1), [[]])[0]
     assert (found.nodes["visits"][found.children()] > 5).all(), "all four openings are equal by symmetry"

@@ -30,14 +30,14 @@ def after(*moves):
     return state
 
 
-def think(agent, states, **more):
-    return agent.think(np.zeros((len(states), 1)), legal_mask(TICTACTOE, states), positions=states, **more)
+def analyze(agent, states, **more):
+    return agent.analyze(np.zeros((len(states), 1)), legal_mask(TICTACTOE, states), positions=states, **more)
 
 
 def test_prior_and_value_parts_by_hand():
     """A value of 0.5 for the next player is −0.5 for the player to move, less than the 0 of an untried move. So nine
     simulations try all nine moves once."""
-    told = think(agent_of(says(0.0, np.log([0.6] + 8 * [0.05])), says(0.5), c_puct=0.01), after())
+    told = analyze(agent_of(says(0.0, np.log([0.6] + 8 * [0.05])), says(0.5), c_puct=0.01), after())
     assert told.visits[0].tolist() == [1] * 9 and set(told.parts) == {"prior", "value"}
     assert told.parts["prior"][0].tolist() == pytest.approx([0.6] + 8 * [0.05], rel=1e-5)
     assert told.parts["value"][0].tolist() == [-0.5] * 9
@@ -45,7 +45,7 @@ def test_prior_and_value_parts_by_hand():
 
 
 def test_untried_moves_have_only_a_prior():
-    told = think(agent_of(says(0.0, np.log([0.6] + 8 * [0.05])), says(-0.5), c_puct=0.01), after(4), simulations=2)
+    told = analyze(agent_of(says(0.0, np.log([0.6] + 8 * [0.05])), says(-0.5), c_puct=0.01), after(4), simulations=2)
     assert told.visits[0].tolist() == [2] + 8 * [0], "the tried move is worth more than untried ones"
     assert np.isfinite(told.parts["value"][0]).tolist() == [True] + 8 * [False]
     prior = told.parts["prior"][0]
@@ -56,11 +56,11 @@ def test_rollouts_find_immediate_wins():
     """X (0, 1) to move wins at 2; O (3, 4) threatens 5. Both positions are in one batch."""
     states = np.concatenate([after(0, 3, 1, 4), after(0, 3, 1, 4, 8)])  # then O to move wins at 5
     agent = agent_of(rollouts=True, simulations=300)
-    told = think(agent, states)
+    told = analyze(agent, states)
     assert told.action.tolist() == [2, 5] and told.parts["rollouts"][[0, 1], [2, 5]].tolist() == [1.0, 1.0]
     assert set(told.parts) == {"prior", "rollouts"} and told.visits.sum(axis=1).tolist() == [300, 300]
     assert told.policy.sum(axis=1) == pytest.approx(1) and told.lines[0] == [2]
-    again = think(agent, states, simulations=20)
+    again = analyze(agent, states, simulations=20)
     assert again.visits.sum(axis=1).tolist() == [20, 20], "no tree is kept between calls"
 
 

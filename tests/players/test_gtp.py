@@ -9,7 +9,7 @@ import pytest
 
 from engines import fake_engine, needs_grhino
 from myosu.arena.entrants import find_entrants
-from myosu.envs.course import Course
+from myosu.envs.game_history import GameHistory
 from myosu.errors import UserError
 from myosu.evaluation.match import play_match, reward_of_resigning
 from myosu.games import load_game
@@ -171,8 +171,8 @@ def test_unknown_players_are_refused(othello, text):
 
 
 def simulations_of(player, game):
-    course = Course(game, 0)
-    return player._agent.think(course.observation(course.now)[None], course.legal_actions()[None]).visits.sum()
+    history = GameHistory(game, 0)
+    return player._agent.analyze(history.observation(history.now)[None], history.legal_actions()[None]).visits.sum()
 
 
 def test_an_existing_folder_has_precedence_over_simulations(tmp_path, monkeypatch):

@@ -47,12 +47,12 @@ def solo(tmp_path):
 
 def test_curves_over_minutes_steps_and_updates(duel, solo):
     curve = read_curve(duel)
-    assert curve.two_players and curve.course.tolist() == [1, 2] and curve.mean.tolist() == [-0.5, 0.75]
+    assert curve.two_players and curve.x.tolist() == [1, 2] and curve.mean.tolist() == [-0.5, 0.75]
     assert curve.interval.tolist() == [[-1.5, 1.5], [-0.25, 2.75]] and curve.episodes.shape == (0, 2)
-    assert read_curve(duel, "env_steps").course.tolist() == [1000, 2500]
-    assert read_curve(duel, "updates").course.tolist() == [10, 20]
+    assert read_curve(duel, "env_steps").x.tolist() == [1000, 2500]
+    assert read_curve(duel, "updates").x.tolist() == [10, 20]
     alone = read_curve(solo, "env_steps")
-    assert alone.episodes.tolist() == [[0, 0], [100, 0.5], [200, 1], [300, 1.5]] and alone.course.tolist() == [300]
+    assert alone.episodes.tolist() == [[0, 0], [100, 0.5], [200, 1], [300, 1.5]] and alone.x.tolist() == [300]
     assert minutes_at(duel, [0, 10, 20]).tolist() == [0, 1, 2]
 
 

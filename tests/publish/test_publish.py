@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from myosu.algorithms import load_algorithm, load_settings
-from myosu.envs.course import Course
+from myosu.envs.game_history import GameHistory
 from myosu.errors import UserError
 from myosu.games import load_game
 from myosu.players.agent import load_agent
@@ -22,7 +22,7 @@ from myosu.publish import site
 from myosu.runs.checkpoint import Checkpoints
 from myosu.runs.config import RunConfig, TrainConfig
 from myosu.training.start import configure, create_run
-from myosu.web.thinker import Thought, thought_to_json
+from myosu.web.analyzer import PositionAnalysis, analysis_to_json
 from myosu.web.views import view
 from own_game import NIM
 from toy_runs import TOY
@@ -122,24 +122,24 @@ def published(tmp_path_factory, compile_once):
         page.close()
 
 
-def courses(game, count: int, ended: bool = False) -> list[Course]:
+def courses(game, count: int, ended: bool = False) -> list[GameHistory]:
     """Games played at random to the end, then, unless ``ended``, taken back to a random earlier position."""
     rng, found = np.random.default_rng(3), []
     for number in range(count):
-        course = Course(game, number)
-        while not course.now.over:
-            course.play(int(rng.choice(np.flatnonzero(course.legal_actions()))))
+        history = GameHistory(game, number)
+        while not history.now.over:
+            history.play(int(rng.choice(np.flatnonzero(history.legal_actions()))))
         if not ended:
-            course.take_back(int(rng.integers(course.now.ply)))
-        found.append(course)
+            history.take_back(int(rng.integers(history.now.ply)))
+        found.append(history)
     return found
 
 
-def perft(course: Course, position, depth: int) -> int:
+def perft(history: GameHistory, position, depth: int) -> int:
     if depth == 0:
         return 1
-    after = [course.after(position, int(action)) for action in np.flatnonzero(course.legal_actions(position))]
-    return sum(1 if each.over else perft(course, each, depth - 1) for each in after)
+    after = [history.after(position, int(action)) for action in np.flatnonzero(history.legal_actions(position))]
+    return sum(1 if each.over else perft(history, each, depth - 1) for each in after)
 
 
 @needs_node
@@ -149,8 +149,8 @@ def perft(course: Course, position, depth: int) -> int:
 def test_page_perft_equals_known_counts(published, game, depth, known):
     _, page = published(game, "muzero", **MUZERO)
     if known is None:
-        course = Course(load_game(game), 5)
-        known = perft(course, course.now, depth)
+        history = GameHistory(load_game(game), 5)
+        known = perft(history, history.now, depth)
     assert page.ask("perft", seed=5, depth=depth) == known
 
 
@@ -159,16 +159,16 @@ def test_page_perft_equals_known_counts(published, game, depth, known):
 def test_page_positions_equal_python_bit_for_bit(published, game):
     _, page = published(game, "muzero", **MUZERO)
     rules = load_game(game)
-    for course in [*courses(rules, 100), *courses(rules, 20, ended=True)]:
-        now = course.now
-        found = page.ask("look", seed=course.seed, actions=course.actions)
+    for history in [*courses(rules, 100), *courses(rules, 20, ended=True)]:
+        now = history.now
+        found = page.ask("look", seed=history.seed, actions=history.actions)
         state = np.frombuffer(bytes(found["state"]), rules.state_dtype)[0]
         assert all(np.array_equal(state[name], now.state[name]) for name in rules.state_dtype.names)
-        assert found["legal"] == np.flatnonzero(course.legal_actions()).tolist()
-        assert found["observation"] == course.observation(now).ravel().tolist()
+        assert found["legal"] == np.flatnonzero(history.legal_actions()).tolist()
+        assert found["observation"] == history.observation(now).ravel().tolist()
         assert (found["returns"], found["to_play"]) == (list(now.returns), now.to_play)
         assert (found["terminated"], found["truncated"]) == (now.terminated, now.truncated)
-        assert found["view"] == json.loads(json.dumps(view(course, now)))
+        assert found["view"] == json.loads(json.dumps(view(history, now)))
 
 
 @needs_node
@@ -188,9 +188,9 @@ def test_a_game_from_a_file_is_published(published, tmp_path):
     _, page = published(str(path), "muzero", **MUZERO)
     rules = load_game("tictactoe")
     assert page.ask("perft", seed=0, depth=9) == 255168
-    for course in courses(rules, 20):
-        found = page.ask("look", seed=0, actions=course.actions)["view"]
-        assert found["board"] == json.loads(json.dumps(view(course, course.now)))["board"]
+    for history in courses(rules, 20):
+        found = page.ask("look", seed=0, actions=history.actions)["view"]
+        assert found["board"] == json.loads(json.dumps(view(history, history.now)))["board"]
     error = page.ask("step", seed=0, actions=[4, 4])
     assert "broke off" in error
 
@@ -205,9 +205,9 @@ def test_a_game_without_a_board_is_published(published, tmp_path):
     assert page.ask("look", seed=0, actions=[2, 0])["view"]["board"] == {
         "kind": "text", "text": "stones 17\nplayer 0"}
     agent, environment, _ = load_agent(run)
-    for course in courses(environment.rules, 20):
-        ours = agent.think(course.observation(course.now)[None], course.legal_actions()[None], simulations=16)
-        theirs = page.ask("think", seed=0, actions=course.actions, simulations=16)
+    for history in courses(environment.rules, 20):
+        ours = agent.analyze(history.observation(history.now)[None], history.legal_actions()[None], simulations=16)
+        theirs = page.ask("think", seed=0, actions=history.actions, simulations=16)
         np.testing.assert_allclose(theirs["policy"], ours.policy[0], atol=2e-2)
 
 
@@ -255,14 +255,14 @@ def test_impossible_publications_are_refused(tmp_path, monkeypatch):
     assert (page / "thesis.txt").read_text() == "years of work" and sorted(tmp_path.glob(".*.part")) == []
 
 
-def thoughts(run: Path, page: Page, round_weights):
+def analyses(run: Path, page: Page, round_weights):
     """The results of Python and the page for 100 positions, in Python with the rounded weights of the page."""
     agent, environment, _ = load_agent(run)
     round_weights(agent)
     played = courses(environment.rules, 100)
-    ours = agent.think(np.stack([course.observation(course.now) for course in played]),
-                       np.stack([course.legal_actions() for course in played]), simulations=16)
-    return ours, [page.ask("think", seed=course.seed, actions=course.actions, simulations=16) for course in played]
+    ours = agent.analyze(np.stack([history.observation(history.now) for history in played]),
+                         np.stack([history.legal_actions() for history in played]), simulations=16)
+    return ours, [page.ask("think", seed=history.seed, actions=history.actions, simulations=16) for history in played]
 
 
 def halved(module):
@@ -278,16 +278,16 @@ def test_muzero_on_the_page_equals_python(published, game, search):
     def round_weights(agent):
         agent.planner._model = halved(agent.planner.net.for_inference(torch.float32))
 
-    ours, theirs = thoughts(run, page, round_weights)
-    assert [thought["action"] for thought in theirs] == ours.action.tolist()
-    assert [thought["visits"] for thought in theirs] == ours.visits.tolist()
+    ours, theirs = analyses(run, page, round_weights)
+    assert [analysis["action"] for analysis in theirs] == ours.action.tolist()
+    assert [analysis["visits"] for analysis in theirs] == ours.visits.tolist()
     assert len(set(ours.action.tolist())) > 2
-    np.testing.assert_allclose([thought["policy"] for thought in theirs], ours.policy, atol=2e-3)
-    np.testing.assert_allclose([thought["value"] for thought in theirs], ours.value, rtol=1e-3, atol=1e-3)
-    for k, thought in enumerate(theirs):
-        told = thought_to_json(Thought(int(ours.action[k]), np.array(thought["policy"]), thought["value"],
-                                       ours.visits[k], []), [])
-        assert thought["told"] == {name: told[name] for name in ("action", "value", "shares", "visits")}
+    np.testing.assert_allclose([analysis["policy"] for analysis in theirs], ours.policy, atol=2e-3)
+    np.testing.assert_allclose([analysis["value"] for analysis in theirs], ours.value, rtol=1e-3, atol=1e-3)
+    for k, analysis in enumerate(theirs):
+        told = analysis_to_json(PositionAnalysis(int(ours.action[k]), np.array(analysis["policy"]), analysis["value"],
+                                                 ours.visits[k], []), [])
+        assert analysis["told"] == {name: told[name] for name in ("action", "value", "shares", "visits")}
 
 
 @needs_node
@@ -301,14 +301,14 @@ def test_agents_without_search_on_the_page_equal_python(published, game, algorit
     """Up to the rounding of the weights to float16, which applies to products of weights here; so close choices may
     differ."""
     run, page = published(game, algorithm, **settings)
-    ours, theirs = thoughts(run, page, lambda agent: None)
+    ours, theirs = analyses(run, page, lambda agent: None)
     scale = np.abs(ours.value).max()
-    np.testing.assert_allclose([thought["value"] for thought in theirs], ours.value, atol=5e-3 * scale)
-    actions = np.array([thought["action"] for thought in theirs])
+    np.testing.assert_allclose([analysis["value"] for analysis in theirs], ours.value, atol=5e-3 * scale)
+    actions = np.array([analysis["action"] for analysis in theirs])
     if algorithm == "dqn":
         assert (actions == ours.action).mean() > 0.95
     else:
-        policy = np.array([thought["policy"] for thought in theirs])
+        policy = np.array([analysis["policy"] for analysis in theirs])
         np.testing.assert_allclose(policy, ours.policy, atol=5e-3)
         best = np.sort(ours.policy, axis=1)
         clear = best[:, -1] - best[:, -2] > 1e-2

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("playwright", reason="pages are tested with playwright (requirements-dev.lock)")
 from playwright.sync_api import Page
 
-from myosu.envs.course import replay
+from myosu.envs.game_history import replay
 from myosu.games import load_game
 from myosu.publish.site import publish
 from myosu.runs.games import GameRecord
@@ -99,20 +99,20 @@ def test_a_whole_game_is_played_by_keyboard(new_context, served):
     play_on(page)
     assert is_over(page) and ply_of(page) >= 9
     game = exported(page)
-    course = GameRecord.from_json(game).course()  # replayed by the rules in Python, which check returns and end too
-    assert course.now.over and game["players"][0] == {"kind": "person"}
+    history = GameRecord.from_json(game).history()  # replayed by the rules in Python, which check returns and end too
+    assert history.now.over and game["players"][0] == {"kind": "person"}
     shown = page.locator("#board .cell").evaluate_all("cells => cells.map(cell => cell.dataset.piece)")
-    own, other = course.observation(course.now)[:2].reshape(2, -1)
-    first, second = (own, other) if course.now.to_play == 0 else (other, own)
+    own, other = history.observation(history.now)[:2].reshape(2, -1)
+    first, second = (own, other) if history.now.to_play == 0 else (other, own)
     assert shown == [str(a + 2 * b) for a, b in zip(first, second, strict=True)]
     page.keyboard.press("v")
     page.locator("#review-result tbody tr").nth(1).wait_for()
     marks = page.locator("#moves button").evaluate_all("buttons => buttons.map(button => button.dataset.mark)")
-    assert len(marks) == course.now.ply and "★" in marks
+    assert len(marks) == history.now.ply and "★" in marks
     page.locator("#open-replays").click()
     page.locator("#replays button", has_text="202").click()  # listed by its date
     page.locator('#board[data-ply="0"]').wait_for()
-    assert page.locator("#moves li").count() == course.now.ply
+    assert page.locator("#moves li").count() == history.now.ply
 
 
 def test_undo_hint_and_switching_sides(new_context, served):

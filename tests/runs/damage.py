@@ -37,7 +37,7 @@ from myosu.algorithms import muzero, ppo
 from myosu.arena.entrants import Entrant
 from myosu.arena.league import League, Pair
 from myosu.arena.standings import Standings, cross_table, ratings_table
-from myosu.envs.course import Course
+from myosu.envs.game_history import GameHistory
 from myosu.errors import UserError
 from myosu.games import load_game
 from myosu.players.agent import load_agent
@@ -83,14 +83,14 @@ def make_whole(folder: Path) -> None:
                       folder / "pole")
     train(pole, quiet=True)
     for name in ("othello", "tictactoe"):
-        course, rng = Course(load_game(name), 7), np.random.default_rng(7)
-        while not course.now.over:
-            course.play(int(rng.choice(np.flatnonzero(course.legal_actions()))))
+        history, rng = GameHistory(load_game(name), 7), np.random.default_rng(7)
+        while not history.now.over:
+            history.play(int(rng.choice(np.flatnonzero(history.legal_actions()))))
         agent = {"kind": "agent", "run": "board", "checkpoint": "update-00000030", "simulations": 4, "temperature": 0.0}
-        record = GameRecord(course.seed, course.actions, list(course.now.returns), course.now.terminated, False,
+        record = GameRecord(history.seed, history.actions, list(history.now.returns), history.now.terminated, False,
                             game=name, players=[{"kind": "person"}, agent], started=1.0, ended=2.0)
         write_game(folder / "board" / "played" / f"{name}.json", record)
-    begun = Course(load_game("tictactoe"), 7)
+    begun = GameHistory(load_game("tictactoe"), 7)
     begun.play(4)
     OpenGames(folder / "board" / "played" / "open").keep("open", GameRecord(
         7, [4], list(begun.now.returns), False, False, game="tictactoe", players=[{"kind": "person"}, agent]))
@@ -287,8 +287,8 @@ def readers(part: str, folder: Path, rng: random.Random) -> Iterator[tuple[str, 
     yield "open_run", lambda: open_run(run)
     for name in ("", "checkpoints/best", "checkpoints/latest"):
         yield f"load_agent {name}", lambda name=name: _act(run / name)
-    for course in ("minutes", "env_steps", "updates"):
-        yield f"curve over {course}", lambda course=course: read_curve(run, course)
+    for x_axis in ("minutes", "env_steps", "updates"):
+        yield f"curve over {x_axis}", lambda x_axis=x_axis: read_curve(run, x_axis)
     yield "minutes_at", lambda: minutes_at(run, [1, 5])
     if rng.random() < SHARE_OF_PLOTS:
         yield "plot", lambda: plot_learning([run], picture)
@@ -374,7 +374,7 @@ def _open_games(run: Path) -> None:
     list(games.unfinished())
     game = games.find("open")
     if game:
-        game.course()
+        game.history()
 
 
 def _or_user_error(action: Callable[[], Any]) -> None:

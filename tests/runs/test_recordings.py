@@ -142,7 +142,7 @@ def test_observed_recordings_need_an_environment_name(tmp_path):
 def test_record_with_a_wrong_number_of_returns_is_refused(returns):
     record = GameRecord(0, WON[0], returns, True, False, game="tictactoe")
     with pytest.raises(UserError, match="was written with"):
-        record.course()
+        record.history()
     with pytest.raises(UserError, match="was written with"):
         list(record.moves())
 

@@ -1,4 +1,4 @@
-"""Compares the whole-tower kernel with the plain model in Triton's interpreter; run by ``test_card.py``."""
+"""Compares the whole-tower kernel with the plain model in Triton's interpreter; run by ``test_search_gpu.py``."""
 
 import torch
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import myosu
-from myosu.algorithms.interface import Thoughts
+from myosu.algorithms.interface import Analysis
 from myosu.errors import UserError
 from myosu.evaluation.ratings import Results, fit
 from myosu.games import load_game
@@ -28,10 +28,10 @@ class Sure:
     def __init__(self, cell):
         self.cell = cell
 
-    def think(self, observation, legal_actions, state=None, starts=None, simulations=None):
+    def analyze(self, observation, legal_actions, state=None, starts=None, simulations=None):
         order = (np.arange(9) + self.cell) % 9
         action = order[legal_actions[:, order].argmax(1)]
-        return Thoughts(action, np.eye(9, dtype=np.float32)[action], np.zeros(len(action)), None, [])
+        return Analysis(action, np.eye(9, dtype=np.float32)[action], np.zeros(len(action)), None, [])
 
 
 class Remembers(Sure):
@@ -39,12 +39,12 @@ class Remembers(Sure):
 
     has_memory = True
 
-    def think(self, observation, legal_actions, state=None, starts=None, simulations=None):
+    def analyze(self, observation, legal_actions, state=None, starts=None, simulations=None):
         turn = np.zeros(len(starts), int) if state is None else np.where(starts, 0, state[:, 0]).astype(int)
-        thoughts = super().think(observation, legal_actions)
+        analysis = super().analyze(observation, legal_actions)
         action = np.array([next(c for c in (np.arange(9) + t) % 9 if legal[c])
                            for t, legal in zip(turn, legal_actions, strict=True)])
-        return Thoughts(action, np.eye(9, dtype=np.float32)[action], thoughts.value, None, [], turn[:, None] + 1.0)
+        return Analysis(action, np.eye(9, dtype=np.float32)[action], analysis.value, None, [], turn[:, None] + 1.0)
 
 
 def weights(number):
@@ -142,7 +142,7 @@ def test_drawn_member_plays_the_whole_game(monkeypatch, kind):
                 expected = next(c for c in (np.arange(9) + first) % 9 if c not in taken)
                 follows[game.opponent].append(action == expected)
             taken.append(action)
-        assert game.record.course(TICTACTOE).now.over
+        assert game.record.history(TICTACTOE).now.over
     assert all(follows[1] + follows[2] + follows[3]) and np.mean(follows[0]) < 0.5, "0 plays at random"
 
 
@@ -158,7 +158,7 @@ def test_games_begin_with_random_unchosen_plies(plies):
     assert {(opening % 2, game.seat) for opening, game in zip(lengths, games, strict=True)} == {
         (a, b) for a in (0, 1) for b in (0, 1)}
     for opening, game in zip(lengths, games, strict=True):
-        assert list(game.record.course(TICTACTOE).now.returns) == game.record.returns
+        assert list(game.record.history(TICTACTOE).now.returns) == game.record.returns
         assert any(ply % 2 == game.seat for ply in range(opening, game.record.length)), "the learner has moved"
 
 

@@ -145,7 +145,7 @@ def test_new_weights_reach_all_actors_and_held_actors_wait(tmp_path, cluster):
         actors.publish(load_algorithm(TOY).make_learner(settings, spec, None, 1).weights(), 4)
         late = collect_until(actors, lambda found: sum(each.weights_version == 4 for each in found) > 6)
         assert {each.weights_version for each in late} == {3, 4} and late[-1].weights_version == 4
-        actors.hold(True)
+        actors.set_paused(True)
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:  # reports in flight still arrive
             time.sleep(2.5)
@@ -153,7 +153,7 @@ def test_new_weights_reach_all_actors_and_held_actors_wait(tmp_path, cluster):
                 break
         else:
             pytest.fail("held actors go on")
-        actors.hold(False)
+        actors.set_paused(False)
         collect_until(actors, bool)
     finally:
         actors.close()
@@ -293,7 +293,7 @@ def test_waiting_learner_does_not_hold_its_source(tmp_path):
     trainer.replay = SimpleNamespace(positions=10_000, total_positions=10_000)
     allowed = trainer.settings.replay_ratio * 10_000
     trainer.samples = int(allowed - trainer.settings.batch_size / 2)
-    assert not trainer.can_learn() and not trainer.must_hold_source()
+    assert not trainer.can_learn() and not trainer.must_pause_source()
     trainer.samples = int(allowed - 2 * trainer.settings.batch_size)
-    assert trainer.can_learn() and trainer.must_hold_source()
+    assert trainer.can_learn() and trainer.must_pause_source()
     trainer.close()

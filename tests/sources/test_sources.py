@@ -10,7 +10,7 @@ import pytest
 from cloning_algorithm import Config as Cloning
 from myosu.algorithms import load_algorithm, load_settings
 from myosu.algorithms.interface import Experience
-from myosu.envs.course import Course
+from myosu.envs.game_history import GameHistory
 from myosu.envs.playback import play_through
 from myosu.errors import UserError
 from myosu.games import load_game
@@ -35,14 +35,14 @@ def lowest_free_square(games, seed, chance=0.3):
     ``chance``."""
     game, rng, records = load_game("tictactoe"), np.random.default_rng(seed), []
     for index in range(games):
-        course = Course(game, 0)
-        while not course.now.over:
-            free = np.flatnonzero(course.legal_actions())
-            course.play(int(rng.choice(free) if rng.random() < chance else free[0]))
-        returns = list(course.now.returns)
-        records.append({"index": index, "env_steps": 0, "weights_version": 7, "length": len(course.actions),
+        history = GameHistory(game, 0)
+        while not history.now.over:
+            free = np.flatnonzero(history.legal_actions())
+            history.play(int(rng.choice(free) if rng.random() < chance else free[0]))
+        returns = list(history.now.returns)
+        records.append({"index": index, "env_steps": 0, "weights_version": 7, "length": len(history.actions),
                         "returns": returns, "raw_returns": returns, "seed": 0, "truncated": False,
-                        "actions": course.actions})
+                        "actions": history.actions})
     return records
 
 

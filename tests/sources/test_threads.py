@@ -15,19 +15,19 @@ from toy_runs import TOY, toy_run
 
 
 @pytest.fixture
-def on_card(monkeypatch):
+def on_gpu(monkeypatch):
     """Make the factory choose actors as if there were a GPU; the algorithm itself does not use one."""
-    monkeypatch.setattr(factory, "on_card", lambda config: True)
+    monkeypatch.setattr(factory, "on_gpu", lambda config: True)
 
 
-def test_a_run_with_actors_in_threads(tmp_path, on_card):
+def test_a_run_with_actors_in_threads(tmp_path, on_gpu):
     run = toy_run(tmp_path / "run", updates=40, deterministic=False, actors=2)
     result = train(run, quiet=True)
     assert result.updates == 40 and result.games > 0
     assert not [thread for thread in threading.enumerate() if thread.name == "actor"]
 
 
-def test_actor_exception_ends_training(tmp_path, on_card, monkeypatch):
+def test_actor_exception_ends_training(tmp_path, on_gpu, monkeypatch):
     def fails(self):
         raise ValueError("this actor fails")
 
@@ -39,7 +39,7 @@ def test_actor_exception_ends_training(tmp_path, on_card, monkeypatch):
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"),
                                    RuntimeError("CUDA error: out of memory"),
                                    RuntimeError("MPS backend out of memory (MPS allocated: 9.05 GB)")], ids=str)
-def test_full_gpu_memory_says_which_settings_to_lower(tmp_path, on_card, monkeypatch, error):
+def test_full_gpu_memory_says_which_settings_to_lower(tmp_path, on_gpu, monkeypatch, error):
     def fails(self):
         raise error
 
@@ -58,12 +58,12 @@ def test_held_actors_wait_and_go_on(tmp_path):
     while not found:
         found = actors.collect(wait=True)
     assert found[0].weights_version == 3
-    actors.hold(True)
+    actors.set_paused(True)
     time.sleep(0.2)
     actors.drop_waiting()
     time.sleep(0.2)
     assert actors.collect(wait=False) == []
-    actors.hold(False)
+    actors.set_paused(False)
     while not actors.collect(wait=True):
         pass
     actors.close()

@@ -92,7 +92,7 @@ class Longer(Ten):
 
 
 def environment(make):
-    return load_environment(myosu.api.give(make)[0])
+    return load_environment(myosu.api.register(make)[0])
 
 
 def test_finished_environments_are_not_stepped_further():

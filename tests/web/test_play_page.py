@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("playwright", reason="the page is tested with playwright (requirements-dev.lock)")
 from playwright.sync_api import Page
 
-from myosu.envs.course import Course, replay
+from myosu.envs.game_history import GameHistory, replay
 from myosu.games import bubble, load_game
 from myosu.runs.recordings import open_recording
 from myosu.web.room import Room
@@ -88,33 +88,33 @@ def on_screen(page: Page) -> list[str]:
 rules = cache(load_game)
 
 
-def truth(page: Page) -> Course:
+def truth(page: Page) -> GameHistory:
     """The true game, replayed by the rules from the server's export."""
     game_id = re.search(r"/game/([\w-]+)$", page.url)[1]
     data = page.request.get(f"/api/games/{game_id}.json").json()
     return replay(rules(data["game"]), data["seed"], data["actions"])
 
 
-def pieces(course: Course) -> list[str]:
+def pieces(history: GameHistory) -> list[str]:
     """The cells of the newest position, from the game's text rendering."""
-    game, marks = course.game, MARKS[course.game.name]
-    lines = [line.split() for line in game.render(course.now.state).splitlines()]
+    game, marks = history.game, MARKS[history.game.name]
+    lines = [line.split() for line in game.render(history.now.state).splitlines()]
     width = WIDTHS[game.name]
     rows = [line[-width:] for line in lines if len(line) in (width, width + 1) and set(line[-width:]) <= set(marks)]
     return [marks[mark] for row in rows[:len(rows) if game.name != "woodoku" else 9] for mark in row]
 
 
-def check_board(page: Page) -> Course:
-    course = truth(page)
-    assert on_screen(page) == pieces(course)
-    assert ply_of(page) == course.now.ply
-    return course
+def check_board(page: Page) -> GameHistory:
+    history = truth(page)
+    assert on_screen(page) == pieces(history)
+    assert ply_of(page) == history.now.ply
+    return history
 
 
-def click_a_move(page: Page, course: Course, number: int) -> None:
+def click_a_move(page: Page, history: GameHistory, number: int) -> None:
     """Click the legal action ``number``, modulo their count."""
-    game = course.game
-    legal = [action for action, may in enumerate(course.legal_actions()) if may]
+    game = history.game
+    legal = [action for action, may in enumerate(history.legal_actions()) if may]
     action = legal[number % len(legal)]
     if action == game.pass_action:
         page.locator("#pass").click()
@@ -135,25 +135,25 @@ def test_whole_game_by_clicks(open_page, served, game):
         page.locator("#drive").select_option("0")
     number = 0
     while not is_over(page):
-        course = check_board(page)
+        history = check_board(page)
         # The snake goes up, left and down, and then to the wall; 0, 1, 2 are its legal directions in their order.
-        click_a_move(page, course, 5 * number if game != "snake" else [2, 2, 2, 0, 0][min(number, 4)])
-        wait_past(page, course.now.ply)
+        click_a_move(page, history, 5 * number if game != "snake" else [2, 2, 2, 0, 0][min(number, 4)])
+        wait_past(page, history.now.ply)
         number += 1
-    course = check_board(page)
-    assert course.now.over
+    history = check_board(page)
+    assert history.now.over
     assert re.search("win|draw|over", page.locator("#status").inner_text())
     kept = list(open_recording(served.rooms[game].folder / "played").records())[-1]
-    assert kept.actions == course.actions and kept.course().now.returns == course.now.returns
+    assert kept.actions == history.actions and kept.history().now.returns == history.now.returns
     assert {player["kind"] for player in kept.players} == ({"person", "agent"} if game in ("othello", "connect_four",
                                                                                           "tictactoe") else {"person"})
 
 
 def play_clicks(page: Page, moves: int) -> None:
     for number in range(moves):
-        course = check_board(page)
-        click_a_move(page, course, number)
-        wait_past(page, course.now.ply)
+        history = check_board(page)
+        click_a_move(page, history, number)
+        wait_past(page, history.now.ply)
 
 
 def test_undo_hint_and_thoughts(open_page):
@@ -189,8 +189,8 @@ def test_hint_and_undo_while_the_agent_thinks(open_page):
     page.evaluate("for (const id of ['show-mind', 'undo']) document.getElementById(id).click()")
     page.locator('#board[data-ply="4"]').wait_for()
     page.locator("#mind .shares").wait_for()
-    course = check_board(page)
-    legal = {course.game.action_name(a) for a, may in enumerate(course.legal_actions()) if may}
+    history = check_board(page)
+    legal = {history.game.action_name(a) for a, may in enumerate(history.legal_actions()) if may}
     assert set(page.locator("#mind tbody th").all_inner_texts()) <= legal
     assert page.locator("#toast").is_hidden()
 
@@ -248,14 +248,14 @@ def test_game_continues_after_the_server_is_killed(browser, tmp_path):
         assert check_board(fresh).now.ply == 0
         page.reload()
         wait_for_turn(page)
-        course = check_board(page)
-        assert course.now.ply == 4
+        history = check_board(page)
+        assert history.now.ply == 4
         fresh.goto("/")
         wait_for_turn(fresh)
         fresh.locator("#open-replays").click()
         fresh.locator(".games").first.locator("button", has_text="4 moves").click()
         fresh.locator("#board[data-ply='4']").wait_for()
-        assert check_board(fresh).actions == course.actions
+        assert check_board(fresh).actions == history.actions
         while not is_over(fresh):
             play_clicks(fresh, 1)
         assert next(open_recording(run / "played").records()).actions == check_board(fresh).actions
@@ -284,12 +284,12 @@ def test_phone_needs_no_sideways_scrolling(open_page, game):
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     box = page.locator("#board .grid").bounding_box()
     assert box["width"] > 280 and box["y"] + box["height"] < 740
-    course = check_board(page)
+    history = check_board(page)
     if game == "snake":
         page.locator("#drive").select_option("0")
         page.locator(".pad .up").tap()
     elif game == "woodoku":
-        click_a_move(page, course, 0)
+        click_a_move(page, history, 0)
     else:
         page.locator(".cell.clickable").first.tap()
     wait_past(page, 0)
@@ -331,7 +331,7 @@ def test_whole_game_by_keyboard(open_page, game, columns, name):
     page.keyboard.press("Enter")
     page.locator('#board[data-ply="1"][data-turn=person]').wait_for()
     while not is_over(page):
-        course = check_board(page)
+        history = check_board(page)
         if page.locator("#pass").is_visible():
             page.keyboard.press("p")
         else:
@@ -340,7 +340,7 @@ def test_whole_game_by_keyboard(open_page, game, columns, name):
             open_cell = page.locator(".cell[aria-label*='empty, you may play here']").first
             walk_to(page, int(open_cell.get_attribute("data-cell")), columns)
             page.keyboard.press("Enter")
-        wait_past(page, course.now.ply)
+        wait_past(page, history.now.ply)
     check_board(page)
     heard = page.locator("#spoken").inner_text()
     assert "You play" in heard and "Agent plays" in heard and re.search("win|draw", heard)
@@ -351,14 +351,14 @@ def test_woodoku_by_keyboard(open_page):
     page = open_page("woodoku")
     tab_to(page, ".cell")
     while not is_over(page):
-        course = check_board(page)
-        action = int(course.legal_actions().argmax())
+        history = check_board(page)
+        action = int(history.legal_actions().argmax())
         page.keyboard.press(str(action // 81 + 1))
         walk_to(page, action % 81, 9)
         assert "fits here" in page.locator(".cell:focus").get_attribute("aria-label")
         assert page.locator(".cell.ghost").count() >= 1
         page.keyboard.press("Enter")
-        wait_past(page, course.now.ply)
+        wait_past(page, history.now.ply)
     check_board(page)
     assert "The game is over" in page.locator("#spoken").inner_text()
 
@@ -415,8 +415,8 @@ def test_snake_moves_by_itself_and_is_steered_by_taps(open_page):
 def test_woodoku_by_touch(open_page):
     """The piece hangs above the finger; where it does not fit it goes back."""
     page = open_page("woodoku", **PHONE)
-    course = check_board(page)
-    action = int(course.legal_actions().nonzero()[0][20])
+    history = check_board(page)
+    action = int(history.legal_actions().nonzero()[0][20])
     slot, cell = f".slot[data-slot='{action // 81}']", f".cell[data-cell='{action % 81}']"
     lift = 1.6 * page.locator(cell).bounding_box()["width"]
     away = middle(page, slot)
@@ -448,9 +448,9 @@ def test_game_without_a_board_by_keyboard(new_context, tmp_path):
             page.keyboard.press("Enter")
             wait_past(page, ply)
             ply = ply_of(page)
-        course = truth(page)
-        assert course.now.over and course.now.ply == ply
-        assert page.locator("#board pre").inner_text() == course.game.render(course.now.state)
+        history = truth(page)
+        assert history.now.over and history.now.ply == ply
+        assert page.locator("#board pre").inner_text() == history.game.render(history.now.state)
         page.close()
 
 
@@ -459,7 +459,7 @@ def test_forced_pass_is_shown(open_page, served):
     table = served.rooms["othello"].tables[page.url.rpartition("/")[2]]
     moves = "c4 e3 f2 e2 f6 g2 f3 e6 f4 c3 d1 c6 h2 f1 b7 c5 b2 c2 c1 e1 d2 b1 d6 b4 a4 a1 a2 b3"
     for move in moves.split():
-        table.course.play(table.game.parse_action(move))
+        table.history.play(table.game.parse_action(move))
     page.reload()
     wait_for_turn(page)
     assert "must pass" in page.locator("#status").inner_text() and page.locator(".cell.clickable").count() == 0
@@ -479,19 +479,19 @@ def test_watching_two_agents_replaying_and_playing_on(open_page):
     page.locator('#board:not([data-ply="0"])').wait_for()
     page.locator("#pace").fill("100")
     page.locator("#board[data-turn=over]").wait_for()
-    course = check_board(page)
+    history = check_board(page)
     page.locator("#first").click()
     page.locator('#board[data-ply="0"]').wait_for()
     for ply in range(1, 4):
         page.keyboard.press(".")
         page.locator(f'#board[data-ply="{ply}"]').wait_for()
-        part = replay(course.game, course.seed, course.actions[:ply])
+        part = replay(history.game, history.seed, history.actions[:ply])
         assert on_screen(page) == pieces(part)
     page.locator("#continue").click()
     page.get_by_label("You are Yellow").check(force=True)
     page.locator("#begin").click()
     page.locator('#board[data-ply="3"][data-turn=person]').wait_for()
-    assert check_board(page).actions == course.actions[:3]
+    assert check_board(page).actions == history.actions[:3]
 
 
 def test_recorded_game_is_replayed_move_by_move(open_page, served):
@@ -525,14 +525,14 @@ def test_greatest_number_on_the_board_is_the_agents_move(open_page, game):
         play_clicks(page, 1)
 
 
-def check_bubbles(page: Page) -> Course:
-    course = truth(page)
+def check_bubbles(page: Page) -> GameHistory:
+    history = truth(page)
     cells = page.locator("#board .cell").evaluate_all(
         "cells => cells.map(cell => [cell.dataset.cell, cell.dataset.piece].map(Number))")
-    board = course.now.state["board"]
+    board = history.now.state["board"]
     assert len(cells) == 7 * 8 + 7 * 7
     assert all(board.reshape(-1)[cell] == piece for cell, piece in cells)
-    return course
+    return history
 
 
 def aimed_at(page: Page, number: int) -> tuple[float, float]:
@@ -548,13 +548,13 @@ def test_bubble_by_mouse(open_page, served):
     """A whole game: the aim line follows the pointer, each click shoots, and the game is saved as a demonstration."""
     page, random = open_page("bubble"), np.random.default_rng(0)
     while not is_over(page):
-        course = check_bubbles(page)
+        history = check_bubbles(page)
         angle = int(random.integers(41))
         page.mouse.move(*aimed_at(page, angle))
         assert page.locator("#board svg.bubbles").get_attribute("aria-valuenow") == str(angle)
         page.mouse.click(*aimed_at(page, angle))
-        wait_past(page, course.now.ply)
-        assert truth(page).actions[-1] == bubble.flight(course.now.state, angle)[1]
+        wait_past(page, history.now.ply)
+        assert truth(page).actions[-1] == bubble.flight(history.now.state, angle)[1]
     kept = list(open_recording(served.rooms["bubble"].folder / "played").records())[-1]
     assert kept.actions == check_bubbles(page).actions
     assert {player["kind"] for player in kept.players} == {"person"}
@@ -576,15 +576,15 @@ def test_bubble_by_keyboard(open_page):
     for key in ("ArrowLeft", "ArrowLeft", "ArrowUp", "Enter"):
         page.keyboard.press(key)
     wait_past(page, 0)
-    course = check_bubbles(page)
-    assert course.actions == [bubble.flight(start, 23)[1]]
+    history = check_bubbles(page)
+    assert history.actions == [bubble.flight(start, 23)[1]]
     aim = page.locator("#board svg.bubbles")
     assert "10.5 degrees to the right" in aim.get_attribute("aria-valuetext")
     page.locator("#open-new").focus()  # on the board, Home goes to the row's first cell
     page.keyboard.press("Home")
     page.keyboard.press("Space")
     wait_past(page, 1)
-    assert check_bubbles(page).actions == [*course.actions, bubble.flight(course.now.state, 0)[1]]
+    assert check_bubbles(page).actions == [*history.actions, bubble.flight(history.now.state, 0)[1]]
 
 
 def test_bubble_by_touch(open_page):
@@ -674,14 +674,14 @@ def test_review_of_a_finished_game(open_page, served, game):
         ply, number = ply_of(page), number + 1
         click_a_move(page, truth(page), 0 if game == "snake" else number)
         wait_past(page, ply)
-    course = truth(page)
+    history = truth(page)
     page.keyboard.press("v")
     page.locator("#review-result table").wait_for()
     rows = page.locator("#review-result tbody tr").all_inner_texts()
     counts = [re.findall(r"(\d+) of (\d+)", row)[0] for row in rows]
-    assert sum(int(of) for _, of in counts) == len(course.actions)
+    assert sum(int(of) for _, of in counts) == len(history.actions)
     marks = page.locator("#moves button").evaluate_all("buttons => buttons.map(button => button.dataset.mark)")
-    assert len(marks) == len(course.actions) and marks.count("★") == sum(int(best) for best, _ in counts)
+    assert len(marks) == len(history.actions) and marks.count("★") == sum(int(best) for best, _ in counts)
     numbers = page.locator("#moves li").evaluate_all("items => items.map(item => item.dataset.number ?? '')")
     expected = [f"{k + 1}." for k in range(len(marks))] if game == "snake" else [
         "" if k % 2 else f"{k // 2 + 1}." for k in range(len(marks))]
@@ -691,7 +691,7 @@ def test_review_of_a_finished_game(open_page, served, game):
     page.locator('#board[data-ply="0"]').wait_for()
     page.locator("#board .hinted").first.wait_for(state="attached")
     page.locator("#next").click()
-    assert page.locator("#judged").inner_text().startswith(f"1. {course.game.action_name(course.actions[0])}")
+    assert page.locator("#judged").inner_text().startswith(f"1. {history.game.action_name(history.actions[0])}")
     page.locator("#rematch").click()
     page.locator("#board[data-turn=person]").wait_for()
     assert page.locator("#review-result").is_hidden()

@@ -14,7 +14,7 @@ import httpx
 import pytest
 import websockets
 
-from myosu.envs.course import replay
+from myosu.envs.game_history import replay
 from myosu.errors import UserError
 from myosu.games import load_game
 from myosu.runs.games import GameRecord
@@ -95,7 +95,7 @@ def test_game_is_played_saved_and_replayed(client, address, room):
     answer = client.get(f"/api/games/{game_id}.json")
     exported = GameRecord.from_json(answer.json())
     assert exported.actions == actions and exported.terminated and "attachment" in answer.headers["content-disposition"]
-    assert list(exported.course().now.returns) == exported.returns
+    assert list(exported.history().now.returns) == exported.returns
     assert exported in [replace(game, index=0) for game in open_recording(room.folder / "played").records()]
     stored = client.get("/api/stored").json()["played"]
     again = client.post("/api/games", json={"played": stored[0]["played"]}).json()["id"]
@@ -108,9 +108,9 @@ def test_thoughts_undo_looking_back_and_branching(client, address):
 
     async def conversation(socket):
         await say(socket, type="think", ply=0, checkpoint="update-00000002", simulations=8)
-        thoughts = await hear(socket, "thoughts")
-        assert sum(thoughts["visits"]) == 8 and thoughts["line"][0] == thoughts["action"]
-        assert sum(share for _, share in thoughts["shares"]) == pytest.approx(1, abs=1e-2)
+        analysis = await hear(socket, "thoughts")
+        assert sum(analysis["visits"]) == 8 and analysis["line"][0] == analysis["action"]
+        assert sum(share for _, share in analysis["shares"]) == pytest.approx(1, abs=1e-2)
         await say(socket, type="play", ply=0, action=4)
         for _ in range(2):
             position = (await hear(socket, "position"))["position"]
@@ -297,7 +297,7 @@ def test_unloadable_agent_is_reported_and_the_server_continues(tmp_path):
 
 def test_simultaneous_games_share_batched_searches(client, address, room):
     games = [new_game(client) for _ in range(30)]
-    before = room.thinker.batches, room.thinker.thoughts
+    before = room.analyzer.batches, room.analyzer.positions
 
     async def one(game_id, number):
         async with websockets.connect(f"ws{address.removeprefix('http')}/api/games/{game_id}") as socket:
@@ -311,8 +311,8 @@ def test_simultaneous_games_share_batched_searches(client, address, room):
     for game_id, actions in zip(games, played, strict=True):
         assert client.get(f"/api/games/{game_id}.json").json()["actions"] == actions
         assert replay(load_game("tictactoe"), 0, actions).now.over
-    batches, thoughts = room.thinker.batches - before[0], room.thinker.thoughts - before[1]
-    assert batches < thoughts / 3
+    batches, analysis = room.analyzer.batches - before[0], room.analyzer.positions - before[1]
+    assert batches < analysis / 3
 
 
 @pytest.fixture
@@ -335,8 +335,8 @@ def opened(room, *seats, **order):
 def test_new_server_continues_the_open_games(folder):
     room = Room(folder)
     left = opened(room, PERSON, {**AGENT, "temperature": 0.5})
-    left.course.play(3)
-    left.course.play(1)
+    left.history.play(3)
+    left.history.play(1)
     left.play(2, 4)
     branch = opened(room, **{"from": {"game": left.id, "ply": 2}})  # saved before the first move
     other = opened(room)
@@ -357,7 +357,7 @@ def test_new_server_continues_the_open_games(folder):
         with pytest.raises(UserError, match="no such game"):
             asyncio.run(new.table(name))
     later = opened(Room(folder), **{"from": {"game": left.id, "ply": 3}})
-    assert later.course.actions == [3, 1, 4]
+    assert later.history.actions == [3, 1, 4]
 
 
 def test_undone_finished_game_is_saved_to_the_same_file(folder):
@@ -408,7 +408,7 @@ def test_full_room_drops_a_game_that_nobody_watches(folder, monkeypatch):
     newest = opened(room)
     assert set(room.tables) == {watched.id, begun.id, newest.id}
     opened(room)
-    assert begun.id not in room.tables and asyncio.run(room.table(begun.id)).course.actions == [4, 3]
+    assert begun.id not in room.tables and asyncio.run(room.table(begun.id)).history.actions == [4, 3]
     for table in room.tables.values():
         table.guests.add(Bystander())
     with pytest.raises(UserError, match="holds 3 games"):
@@ -421,9 +421,9 @@ def test_agent_is_warmed_up_when_a_game_begins(folder):
     with serving(room, folder) as address, httpx.Client(base_url=address, timeout=30) as client:
         assert client.get("/api/run").status_code == 200 and room._warming is None
         new_game(client)
-        asyncio.run(eventually(lambda: room.thinker.thoughts == 1))
+        asyncio.run(eventually(lambda: room.analyzer.positions == 1))
         new_game(client)
-    assert room.thinker.thoughts == 1
+    assert room.analyzer.positions == 1
 
 
 async def eventually(condition):

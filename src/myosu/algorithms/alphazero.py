@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from myosu.algorithms import muzero
-from myosu.algorithms.interface import AgentState, Thoughts
+from myosu.algorithms.interface import AgentState, Analysis
 from myosu.algorithms.muzero import AGENT_CAPACITY, make_learner, make_replay
 from myosu.envs.vector import EnvSpec, VectorEnv
 from myosu.errors import UserError
@@ -69,7 +69,7 @@ class Planner(muzero.Planner):
     def __init__(self, config: Config, spec: EnvSpec, capacity: int, simulations: int, explore: bool,
                  seed: int) -> None:
         self.game = rules_of(spec)
-        super().__init__(config, spec, capacity, simulations, explore, seed, trees_on_card=False)
+        super().__init__(config, spec, capacity, simulations, explore, seed, trees_on_gpu=False)
 
     def _store_nodes(self, nodes: int) -> None:
         self.states: np.ndarray = np.empty((nodes, self.capacity), self.game.state_dtype)
@@ -134,10 +134,10 @@ class Agent(muzero.Agent):
             positions: np.ndarray | None = None) -> tuple[np.ndarray, None]:
         return super().act(_known(positions), legal_actions, simulations=simulations)
 
-    def think(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
-              starts: np.ndarray | None = None, simulations: int | None = None,
-              positions: np.ndarray | None = None) -> Thoughts:
-        return super().think(_known(positions), legal_actions, simulations=simulations)
+    def analyze(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
+                starts: np.ndarray | None = None, simulations: int | None = None,
+                positions: np.ndarray | None = None) -> Analysis:
+        return super().analyze(_known(positions), legal_actions, simulations=simulations)
 
 
 def _known(positions: np.ndarray | None) -> np.ndarray:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from myosu.algorithms.checks import check_not_mixed, check_ranges
-from myosu.algorithms.interface import AgentState, Thoughts
+from myosu.algorithms.interface import AgentState, Analysis
 from myosu.algorithms.supervised import SupervisedLearner
 from myosu.envs.playback import Move
 from myosu.envs.vector import EnvSpec
@@ -203,13 +203,13 @@ class Agent:
         return self.policy.actions(self._outputs(observation), legal), None
 
     @torch.inference_mode()
-    def think(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
-              starts: np.ndarray | None = None, simulations: int | None = None) -> Thoughts:
+    def analyze(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
+                starts: np.ndarray | None = None, simulations: int | None = None) -> Analysis:
         """There is no value network: values are 0."""
         legal = torch.from_numpy(legal_actions).to(self.device)
         policy = F.softmax(self._outputs(observation).masked_fill(~legal, -torch.inf), dim=1).cpu().numpy()
         action = policy.argmax(axis=1)
-        return Thoughts(action, policy, np.zeros(len(policy), np.float32), None, action[:, None].tolist())
+        return Analysis(action, policy, np.zeros(len(policy), np.float32), None, action[:, None].tolist())
 
     @torch.inference_mode()
     def evaluate(self, observation: np.ndarray, legal_actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from myosu.algorithms.checks import check_learning_starts, check_not_mixed, check_ranges
-from myosu.algorithms.interface import AgentState, Thoughts
+from myosu.algorithms.interface import AgentState, Analysis
 from myosu.algorithms.off_policy import Sampler, StepActor, StepLearner
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
@@ -343,15 +343,15 @@ class Agent:
             starts: np.ndarray | None = None) -> tuple[np.ndarray, None]:
         return self.player.actions(self.player.best(observation, legal_actions)), None
 
-    def think(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
-              starts: np.ndarray | None = None, simulations: int | None = None) -> Thoughts:
+    def analyze(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
+                starts: np.ndarray | None = None, simulations: int | None = None) -> Analysis:
         """The policy is 1 for the greedy action; the value is that action's."""
         q = self.player.values(observation)
         action = np.where(legal_actions, q, -np.inf).argmax(axis=1)
         rows = np.arange(len(q))
         policy = np.zeros(q.shape, np.float32)
         policy[rows, action] = 1
-        return Thoughts(action, policy, q[rows, action], None, action[:, None].tolist())
+        return Analysis(action, policy, q[rows, action], None, action[:, None].tolist())
 
 
 def make_actor(config: Config, env: VectorEnv, seed: int) -> Actor:

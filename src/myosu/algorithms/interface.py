@@ -86,15 +86,15 @@ class Learner(Protocol):
 class Agent(Protocol):
     """A trained policy, without exploration.
 
-    Agents are stateless. A recurrent agent's ``act`` and ``think`` return its recurrent state, and the caller passes it
-    to the next call, as in Stable-Baselines3. In a two-player game the agent observes each of its own turns, in order,
-    and none of its opponent's.
+    Agents are stateless. A recurrent agent's ``act`` and ``analyze`` return its recurrent state, and the caller passes
+    it to the next call, as in Stable-Baselines3. In a two-player game the agent observes each of its own turns, in
+    order, and none of its opponent's.
 
     has_memory: whether it is recurrent. If not, it returns the state None and ignores ``state`` and ``starts``.
 
-    An agent that searches by the rules has an attribute ``needs_positions = True``, and its ``act`` and ``think`` take
-    one more argument, ``positions`` [n]: the true states of the games, of the game's ``state_dtype``. Callers add it by
-    ``known_positions`` or ``positions_in``.
+    An agent that searches by the rules has an attribute ``needs_positions = True``, and its ``act`` and ``analyze``
+    take one more argument, ``positions`` [n]: the true states of the games, of the game's ``state_dtype``. Callers add
+    it by ``known_positions`` or ``positions_in``.
     """
 
     has_memory: bool
@@ -107,8 +107,8 @@ class Agent(Protocol):
         starts: bool [n], true where an episode begins, whose row of ``state`` is ignored; None: no episode begins.
         """
 
-    def think(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
-              starts: np.ndarray | None = None, simulations: int | None = None) -> Thoughts:
+    def analyze(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
+                starts: np.ndarray | None = None, simulations: int | None = None) -> Analysis:
         """``act`` that also returns the policy, value and search results; only for agents with one discrete action.
 
         simulations: simulations per move, instead of the agent's own number; ignored by agents without a search.
@@ -123,7 +123,7 @@ def state_before(count: int, size: int, state: AgentState | None, starts: np.nda
 
 
 def known_positions(agent: Agent, positions: np.ndarray | None) -> dict[str, Any]:
-    """The argument ``positions`` [n] of ``agent.act`` and ``agent.think``, for an agent that needs it."""
+    """The argument ``positions`` [n] of ``agent.act`` and ``agent.analyze``, for an agent that needs it."""
     return {"positions": positions} if positions is not None and getattr(agent, "needs_positions", False) else {}
 
 
@@ -134,7 +134,7 @@ def positions_in(agent: Agent, env: VectorEnv, env_ids: np.ndarray) -> dict[str,
 
 
 @dataclass(frozen=True)
-class Thoughts:
+class Analysis:
     """An agent's evaluation of n positions, each from the perspective of the player to move.
 
     action: int64 [n], the actions that ``act`` chooses.

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from myosu import kernels
 from myosu.algorithms.checks import check_model_fits, check_ranges
-from myosu.algorithms.interface import AgentState, Experience, Thoughts
+from myosu.algorithms.interface import AgentState, Analysis, Experience
 from myosu.algorithms.recorder import EpisodeRecorder
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
@@ -38,10 +38,10 @@ from myosu.losses.cmpo import cmpo_policy, deviation, policy_gradient_weight, sa
 from myosu.losses.distributions import Choices, cross_entropy_gradient
 from myosu.losses.policy_gradient import explained_variance
 from myosu.losses.retrace import retrace_returns, retrace_trace
-from myosu.nets.encoder import has_pictures
+from myosu.nets.encoder import has_images
 from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.inference import InferenceModel, device_for, inference_model
-from myosu.nets.muzero import MuZeroNet, Readings
+from myosu.nets.muzero import HeadOutputs, MuZeroNet
 from myosu.replay.replay import Columns, Replay, fitting_capacity
 from myosu.replay.segments import ANSWER_COLUMNS, Segments
 from myosu.runs.state import State, Weights, copied
@@ -214,7 +214,7 @@ class ActingNetwork:
         self.device, self.capacity = device_for(config.device, spec), capacity
         self.net = make_net(config, spec).eval().to(self.device)
         self.model: InferenceModel = self.net
-        self.boards = has_pictures(spec)  # only these have a faster inference form
+        self.boards = has_images(spec)  # only these have a faster inference form
         self.policy = Choices((spec.num_actions,), several=False)
 
     def load_weights(self, weights: Weights) -> None:
@@ -481,7 +481,7 @@ class Learner:
             q += self.support.mean(self.target.reward(imagined)).cpu().numpy()
         return q.reshape(actions.shape)
 
-    def _unroll(self, batch: dict[str, np.ndarray]) -> Readings:
+    def _unroll(self, batch: dict[str, np.ndarray]) -> HeadOutputs:
         """The heads' outputs for the unrolls of N positions."""
         ahead = batch["ahead"]
         latent = self.net.represent(self._tensor(_at(ahead[0], batch["observation"])))
@@ -504,7 +504,7 @@ class Learner:
         return LossTargets(log_policy, action, learns * advantage * share, learns, entropy_weight * share, *fitted)
 
     @torch.no_grad()
-    def _gradients(self, outputs: Readings, batch: dict[str, np.ndarray], targets: LossTargets) -> list[Tensor]:
+    def _gradients(self, outputs: HeadOutputs, batch: dict[str, np.ndarray], targets: LossTargets) -> list[Tensor]:
         """Closed-form gradients of the sum of ``_losses`` with respect to each of ``outputs``."""
         policy, first = cross_entropy_gradient(targets.log_policy, targets.policy), slice(len(targets.action))
         policy[first] += targets.learns[:, None] * self.policy.gradient(
@@ -519,7 +519,7 @@ class Learner:
             gradients.append(gradient.mul_(self._tensor(targets.planes_weight)[:, None, None, None]))
         return gradients
 
-    def _losses(self, outputs: Readings, batch: dict[str, np.ndarray], targets: LossTargets) -> dict[str, Tensor]:
+    def _losses(self, outputs: HeadOutputs, batch: dict[str, np.ndarray], targets: LossTargets) -> dict[str, Tensor]:
         """Weighted losses by name and their sum "loss", in plain torch: the reference for ``_gradients``."""
         tensor, first = self._tensor, slice(len(targets.action))
         # Illegal logits are finite, but so low that the probability is 0: with −∞, 0 · −∞ would be NaN.
@@ -702,11 +702,11 @@ class Agent:
             starts: np.ndarray | None = None) -> tuple[np.ndarray, None]:
         return self.player.policy.mode(self.player.evaluate(observation, legal_actions)[0]), None
 
-    def think(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
-              starts: np.ndarray | None = None, simulations: int | None = None) -> Thoughts:
+    def analyze(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
+                starts: np.ndarray | None = None, simulations: int | None = None) -> Analysis:
         log_policy, value = self.player.evaluate(observation, legal_actions)
         action = self.player.policy.mode(log_policy)
-        return Thoughts(action, np.exp(log_policy), self.support.mean(value).cpu().numpy(), None,
+        return Analysis(action, np.exp(log_policy), self.support.mean(value).cpu().numpy(), None,
                         action[:, None].tolist())
 
 

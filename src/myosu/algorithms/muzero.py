@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from myosu.algorithms.checks import check_learning_starts, check_model_fits, check_ranges
-from myosu.algorithms.interface import AgentState, Experience, Thoughts
+from myosu.algorithms.interface import AgentState, Analysis, Experience
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.games.game import Symmetries
 from myosu.games.playout import random_actions
-from myosu.kernels.ptx import has_nvidia_card
+from myosu.kernels.ptx import is_nvidia_gpu
 from myosu.losses.categorical import Support, cross_entropy, negative_cosine, plane_loss
 from myosu.nets.captured_update import CapturedUpdate
 from myosu.nets.cuda_graph import GraphedMuZero
@@ -43,14 +43,14 @@ from myosu.replay.unroll import UnrolledBatch, UnrollSettings, lambda_returns, s
 from myosu.runs.games import GameRecord
 from myosu.runs.state import State, Weights, copied
 from myosu.search import Expansion, GumbelConfig, PUCTConfig, Search, SearchResult, kl_from_prior, policy_entropy
-from myosu.search.card import CardSearch
+from myosu.search.gpu import GPUSearch
 from myosu.search.kernels import EPSILON
 
 SOURCE = "processes"
 #: Observations must be a single array; ``training.start`` wraps other environments.
 READS_ONE_ARRAY = True
-#: Initial room for the positions of a game; it grows.
-FIRST_ROOM = 512
+#: Initial capacity for the positions of a game; it grows.
+INITIAL_CAPACITY = 512
 
 #: Positions that an agent searches in one batch.
 AGENT_CAPACITY = 128
@@ -252,7 +252,7 @@ def action_dtype(spec: EnvSpec) -> Any:
     return np.int16 if spec.num_actions <= 2**15 else np.int32
 
 
-def _twice_the_room(column: np.ndarray) -> np.ndarray:
+def _doubled(column: np.ndarray) -> np.ndarray:
     return np.concatenate([column, np.zeros_like(column)], axis=1)
 
 
@@ -260,16 +260,16 @@ class Planner:
     """Model and search: maps observations to actions. Stores the latent states of the trees' nodes."""
 
     def __init__(self, config: Config, spec: EnvSpec, capacity: int, simulations: int, explore: bool,
-                 seed: int, trees_on_card: bool | None = None) -> None:
-        """trees_on_card: keep the trees on the GPU; None: if it is an NVIDIA GPU."""
+                 seed: int, trees_on_gpu: bool | None = None) -> None:
+        """trees_on_gpu: keep the trees on the GPU; None: if it is an NVIDIA GPU."""
         self.capacity = capacity
         self.device = choose_device(config.device)
         self.net = make_net(config, spec).eval()
         self.precision = _precision(self.net, config, self_play=explore)
         self.support = value_support(config, spec)
         searched = (_search_config(config, spec, simulations, explore), capacity, spec.num_actions, seed)
-        self.trees_on_card = has_nvidia_card(self.device) if trees_on_card is None else trees_on_card
-        self.search = CardSearch(*searched, self.device) if self.trees_on_card else Search(*searched)
+        self.trees_on_gpu = is_nvidia_gpu(self.device) if trees_on_gpu is None else trees_on_gpu
+        self.search = GPUSearch(*searched, self.device) if self.trees_on_gpu else Search(*searched)
         self.discounts = np.full(capacity, signed_discount(config, spec), np.float32)
         self._store_nodes(simulations + 1)
         #: One position of each of the latest moves, to calibrate int8's activation scales on.
@@ -312,7 +312,7 @@ class Planner:
              simulations: int | None = None) -> tuple[SearchResult, np.ndarray]:
         """Search from observations [n, *shape], n ≤ capacity; the result and the root's prior logits f32 [n, A]."""
         if self.device.type == "cuda":
-            return self._plan_on_card(observation, legal_actions, simulations)
+            return self._plan_on_gpu(observation, legal_actions, simulations)
         n = len(observation)
         self._notice(observation)
         if simulations is not None and simulations >= len(self.latents):
@@ -347,15 +347,15 @@ class Planner:
         _, value, policy = self.model.initial(torch.from_numpy(observation).to(self.device))
         return self._scalar(value), self._numpy(policy)
 
-    def _plan_on_card(self, observation: np.ndarray, legal_actions: np.ndarray,
-                      simulations: int | None) -> tuple[SearchResult, np.ndarray]:
+    def _plan_on_gpu(self, observation: np.ndarray, legal_actions: np.ndarray,
+                     simulations: int | None) -> tuple[SearchResult, np.ndarray]:
         model = self._graphed_model(simulations or self.search.config.num_simulations)
         value, logits = (x.copy() for x in model.roots(observation))
-        if self.trees_on_card:
+        if self.trees_on_gpu:
             discounts = torch.from_numpy(self.discounts).to(self.device)
 
             def expand(parents: Any, actions: Any, slot: int) -> Any:
-                reward, value, logits = model.expand_on_card(parents, actions, slot)
+                reward, value, logits = model.expand_on_gpu(parents, actions, slot)
                 return Expansion(reward, discounts, value, logits)  # type: ignore[arg-type]
         else:
             def expand(parents: Any, actions: Any, slot: int) -> Any:
@@ -399,11 +399,11 @@ class Actor:
         self.rng = np.random.default_rng([seed, 1])
         self.version = 0
         self.discount = signed_discount(config, env.spec)
-        n, room = env.num_envs, min(env.spec.max_steps, FIRST_ROOM)
+        n, capacity = env.num_envs, min(env.spec.max_steps, INITIAL_CAPACITY)
         columns = position_columns(config, env.spec)
-        #: The positions of every running game, [n, room, ...]; the room grows with the games.
-        self.columns = {name: np.zeros((n, room, *shape), dtype) for name, (shape, dtype) in columns.items()}
-        self.moves = np.zeros((n, room), action_dtype(env.spec))
+        #: The positions of every running game, [n, capacity, ...]; the capacity grows with the games.
+        self.columns = {name: np.zeros((n, capacity, *shape), dtype) for name, (shape, dtype) in columns.items()}
+        self.moves = np.zeros((n, capacity), action_dtype(env.spec))
         #: Per game: plies played, plies stored, random plies left to play, and the first seat's return (with wrappers,
         #: and the environment's own).
         self.plies, self.lengths = np.zeros(n, np.int64), np.zeros(n, np.int64)
@@ -423,8 +423,8 @@ class Actor:
     def step(self) -> Experience:
         now = self.current
         if self.plies.max() == self.moves.shape[1]:
-            self.columns = {name: _twice_the_room(column) for name, column in self.columns.items()}
-            self.moves = _twice_the_room(self.moves)
+            self.columns = {name: _doubled(column) for name, column in self.columns.items()}
+            self.moves = _doubled(self.moves)
         result, logits = self.planner.plan(self._roots(), now.legal_actions)
         action = result.action
         opening = self.openings > 0
@@ -767,12 +767,12 @@ class Agent:
                  for k in range(0, len(observation), size)]
         return np.concatenate(parts) if parts else np.zeros(0, np.int64), None
 
-    def think(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
-              starts: np.ndarray | None = None, simulations: int | None = None) -> Thoughts:
+    def analyze(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
+                starts: np.ndarray | None = None, simulations: int | None = None) -> Analysis:
         """At most ``capacity`` positions at once."""
         result, _ = self.planner.plan(observation, legal_actions, simulations)
         lines = self.planner.search.lines(result.action, LINE_LENGTH)
-        return Thoughts(result.action, result.policy, improved_value(result), result.visits,
+        return Analysis(result.action, result.policy, improved_value(result), result.visits,
                         [line[line >= 0].tolist() for line in lines])
 
     def evaluate(self, observation: np.ndarray, legal_actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from myosu import kernels
 from myosu.algorithms.checks import check_not_mixed, check_ranges
 from myosu.algorithms.demonstrations import gail_signals, load_demonstrations
-from myosu.algorithms.interface import AgentState, Experience, Thoughts, state_before
+from myosu.algorithms.interface import AgentState, Analysis, Experience, state_before
 from myosu.algorithms.recorder import EpisodeRecorder
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
@@ -33,7 +33,7 @@ from myosu.losses import reference
 from myosu.losses.advantage import generalized_advantages
 from myosu.losses.distributions import Choices, Distribution, Gaussian
 from myosu.losses.policy_gradient import approximate_kl, clip_fraction, clipped_surrogate, explained_variance
-from myosu.nets.encoder import ActionHead, Encoder, Observation, default_hidden, has_pictures, to_tensors
+from myosu.nets.encoder import ActionHead, Encoder, Observation, default_hidden, has_images, to_tensors
 from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.inference import device_for
 from myosu.nets.popart import PopArt
@@ -255,7 +255,7 @@ class ActorCritic(nn.Module):
     def __init__(self, config: Config, spec: EnvSpec) -> None:
         super().__init__()
         activation = {"tanh": nn.Tanh, "relu": nn.ReLU}[config.activation]
-        self.shared = has_pictures(spec) or config.lstm_size > 0
+        self.shared = has_images(spec) or config.lstm_size > 0
         hidden = config.hidden or default_hidden(spec, (64, 64))
         self.encoder = Encoder(spec, hidden if self.shared else (), config.channels, config.blocks, activation,
                                config.normalize_observations)
@@ -272,13 +272,13 @@ class ActorCritic(nn.Module):
         _orthogonal(self.policy, 0.01)
         self.value = PopArt(features, len(returns(config)))
         self.log_std = nn.Parameter(torch.zeros(len(spec.action_low))) if spec.action_low else None
-        self.quick: TowersInNumPy | None = None
+        self.numpy_towers: TowersInNumPy | None = None
 
-    def settle(self) -> ActorCritic:
+    def use_numpy_towers(self) -> ActorCritic:
         """Enable the NumPy path. Call it once the parameters are at their final place in memory."""
         if self.towers and self.value.linear.weight.device.type == "cpu" and not kernels.PLAIN:
             assert isinstance(self.policy.out, nn.Linear)
-            self.quick = TowersInNumPy(self.towers, self.policy.out, self.value.linear)
+            self.numpy_towers = TowersInNumPy(self.towers, self.policy.out, self.value.linear)
         return self
 
     def tower_of_parameters(self) -> list[Tensor]:
@@ -326,15 +326,15 @@ class ActorCritic(nn.Module):
 
     def prepare(self, observation: np.ndarray) -> Inputs:
         """Convert observations [n, *shape] to inputs of ``predict``."""
-        if self.quick:
+        if self.numpy_towers:
             return {"": self.encoder.vectors(observation)}
         return to_tensors(observation, self.value.linear.weight.device)
 
     def predict(self, inputs: Inputs, memory: np.ndarray | None, continues: np.ndarray | None = None
                 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """``forward`` from arrays to arrays. Unless gradients are disabled, ``backward`` may follow."""
-        if self.quick:
-            outputs, value = self.quick.forward(inputs[""])
+        if self.numpy_towers:
+            outputs, value = self.numpy_towers.forward(inputs[""])
             if self.log_std is not None:
                 log_std = np.broadcast_to(self.log_std.detach().numpy(), outputs.shape)
                 outputs = np.concatenate([outputs, log_std], axis=1)
@@ -349,12 +349,12 @@ class ActorCritic(nn.Module):
     def backward(self, outputs: np.ndarray, value: np.ndarray) -> None:
         """Fill the parameters' gradients, which must be 0, given a loss's gradients with respect to the last
         prediction."""
-        if self.quick:
+        if self.numpy_towers:
             if self.log_std is not None:
                 assert self.log_std.grad is not None
                 outputs, log_std = np.split(outputs, 2, axis=1)
                 self.log_std.grad.numpy()[:] = log_std.sum(0)
-            self.quick.backward(outputs, value)
+            self.numpy_towers.backward(outputs, value)
         else:
             torch.autograd.backward(self.predicted[:2], [torch.from_numpy(x).to(self.predicted[0].device)
                                                          for x in (outputs, value)])
@@ -434,7 +434,7 @@ class Actor:
 
     def __init__(self, config: Config, env: VectorEnv, seed: int) -> None:
         self.config, self.env, self.spec = config, env, env.spec
-        self.net = make_net(config, env.spec).settle()
+        self.net = make_net(config, env.spec).use_numpy_towers()
         self.policy = make_policy(env.spec)
         self.rng = np.random.default_rng([seed, 1])
         self.version = 0
@@ -454,20 +454,20 @@ class Actor:
         env.reset()
         self.current = _all_first(env)
         self.recorder.start(self.current)
-        self._open(np.arange(env.num_envs))
+        self._play_openings(np.arange(env.num_envs))
 
     def step(self) -> Experience:
-        self._act(self.current)
+        self._send_actions(self.current)
         self.current = after = self.env.recv()
         rows = self.row[after.env_ids]
-        self._answer(after, rows)
+        self._store_results(after, rows)
         episodes = self.recorder.record(after, environment_action(self.spec, self.rollout["action"][rows]),
                                         self.version, {"policy_entropy": self.rollout["entropy"][rows]})
-        self._open(np.flatnonzero(after.terminated | after.truncated))
-        sequences = [self._full_rollout()] if self.complete >= self.config.rollout_size else []
+        self._play_openings(np.flatnonzero(after.terminated | after.truncated))
+        sequences = [self._take_rollout()] if self.complete >= self.config.rollout_size else []
         return Experience(self.version, steps=len(rows), sequences=sequences, episodes=episodes)
 
-    def _open(self, rows: np.ndarray) -> None:
+    def _play_openings(self, rows: np.ndarray) -> None:
         """Play random plies at the beginning of the games in these rows of ``current``. If they end a game, the next
         one begins without random plies."""
         if self.spec.num_players == 1 or not self.config.opening_plies:
@@ -483,7 +483,7 @@ class Actor:
                 getattr(now, name)[rows] = values
             left = np.where(after.terminated | after.truncated, 0, left - 1)
 
-    def _act(self, now: Step) -> None:
+    def _send_actions(self, now: Step) -> None:
         ids, rows = now.env_ids, slice(self.begun, self.begun + len(now.env_ids))
         memory = self.memory[ids]
         outputs, value, self.memory[ids] = self.net.evaluate(now.observation, memory)
@@ -514,15 +514,15 @@ class Actor:
         self.noise[ids] = rho * self.noise[ids] + np.sqrt(1 - rho * rho) * fresh
         return self.policy.action(parameters, self.noise[ids])
 
-    def _answer(self, after: Step, rows: np.ndarray) -> None:
+    def _store_results(self, after: Step, rows: np.ndarray) -> None:
         for name in ("reward", "terminated", "truncated"):
             self.rollout[name][rows] = getattr(after, name)
         self.rollout["answered"][rows] = True
         self.complete += len(rows)
         if (ended := after.terminated | after.truncated).any():
-            self._end(rows[ended], after.final_observation[ended], after.truncated[ended])
+            self._add_final_observations(rows[ended], after.final_observation[ended], after.truncated[ended])
 
-    def _end(self, rows: np.ndarray, observation: np.ndarray, cut: np.ndarray) -> None:
+    def _add_final_observations(self, rows: np.ndarray, observation: np.ndarray, cut: np.ndarray) -> None:
         """Append the final observations of the episodes whose last steps are in ``rows``. Their value is the network's
         where the episode was truncated (``cut``), else 0."""
         ids, last = self.rollout["env_id"][rows], slice(self.begun, self.begun + len(rows))
@@ -538,7 +538,7 @@ class Actor:
         self.begun = last.stop
         self.memory[ids] = 0.0
 
-    def _full_rollout(self) -> Rows:
+    def _take_rollout(self) -> Rows:
         """A rollout: the first ``rollout_size`` answered steps, in order for each environment, with the final
         observations of episodes; then, for each environment, a row with its current observation to bootstrap from,
         also after an episode's end, because some returns continue across it. Other rows stay for the next rollout."""
@@ -546,18 +546,18 @@ class Actor:
         acted = begun["acted"]
         rows, left = _complete_rows(acted, begun["answered"], begun["after"], self.config.rollout_size)
         env_id = begun["env_id"][rows]
-        standing = self._standing(left[acted[left]], np.isin(np.arange(self.env.num_envs), env_id))
-        full = {name: np.zeros((len(rows) + len(standing["env_id"]), *shape), dtype)
+        bootstrap = self._bootstrap_rows(left[acted[left]], np.isin(np.arange(self.env.num_envs), env_id))
+        full = {name: np.zeros((len(rows) + len(bootstrap["env_id"]), *shape), dtype)
                 for name, (shape, dtype) in self.columns.items()}
         for name, column in full.items():
             column[: len(rows)] = begun[name][rows]
-        for name, values in standing.items():
+        for name, values in bootstrap.items():
             full[name][len(rows):] = values
         full["remaining"] = np.logical_or(full["terminated"], full["truncated"]).astype(np.int32)
-        self._keep(left)
+        self._keep_rows(left)
         return full
 
-    def _standing(self, left: np.ndarray, played: np.ndarray) -> Rows:
+    def _bootstrap_rows(self, left: np.ndarray, played: np.ndarray) -> Rows:
         """Rows to bootstrap from, for environments with ``played`` bool [environments]: their steps in the rows
         ``left`` (at most one each), or their current observations if they wait for an action."""
         now = self.current
@@ -571,7 +571,7 @@ class Actor:
         left = left[played[self.rollout["env_id"][left]]]
         return {name: np.concatenate([self.rollout[name][left], values[waits]]) for name, values in waiting.items()}
 
-    def _keep(self, rows: np.ndarray) -> None:
+    def _keep_rows(self, rows: np.ndarray) -> None:
         """Drop all rows except these."""
         n = len(rows)
         for column in self.rollout.values():
@@ -655,7 +655,7 @@ class Batch:
     value_target: np.ndarray
 
 
-class Lesson(NamedTuple):
+class RolloutTargets(NamedTuple):
     """Advantages and value targets of a rollout's n steps, which are in the ``rows`` int64 [n] of the replay; with an
     LSTM sorted by environment.
 
@@ -690,7 +690,7 @@ class Learner:
         self.flat = FlatParameters(self.net)
         if not self.net.shared:  # or a large value gradient would scale the policy's down to nothing
             self.flat.set_parts(self.net.tower_of_parameters())
-        self.net.settle()
+        self.net.use_numpy_towers()
         self.optimizer = FlatAdam(self.flat, epsilon=1e-5)
         self.signals = RewardSignals(reward_signals(config, spec, seed))
         assert self.signals.returns == returns(config)
@@ -701,7 +701,7 @@ class Learner:
         self.progress = self.next_progress = 0.0
         #: What ``desired_kl`` multiplies the learning rate by.
         self.rate_factor = 1.0
-        self.lesson = Lesson(*np.zeros((4, 0)))
+        self.targets = RolloutTargets(*np.zeros((4, 0)))
         #: Metrics of the current rollout: the signals' losses and the explained variance.
         self.report: dict[str, float] = {}
         #: Passes done, minibatches done in this pass, and the order of the rows.
@@ -807,17 +807,17 @@ class Learner:
         if self.net.encoder.learns_scale:
             self.net.encoder.observe(to_tensors(steps["observation"], self.device))
         losses = self.signals.update(steps)
-        self.lesson = self._make_lesson(replay, steps)
-        if config.normalize_values and np.isfinite(self.lesson.value_target).all():  # else update() raises
-            self.net.value.observe(self.lesson.value_target, beta=0.1 if self.rollouts else 1.0)
-        value = columns["value"][self.lesson.rows]
-        self.report = losses | {"explained_variance": explained_variance(value, self.lesson.value_target)}
+        self.targets = self._rollout_targets(replay, steps)
+        if config.normalize_values and np.isfinite(self.targets.value_target).all():  # else update() raises
+            self.net.value.observe(self.targets.value_target, beta=0.1 if self.rollouts else 1.0)
+        value = columns["value"][self.targets.rows]
+        self.report = losses | {"explained_variance": explained_variance(value, self.targets.value_target)}
         # Schedules use the progress at the beginning of the rollout, so that the last one is not trained on with 0.
         self.progress, self.next_progress = self.next_progress, progress
         self.seen_positions, self.rollouts = replay.total_positions, self.rollouts + 1
         self.epoch = self.position = 0
 
-    def _make_lesson(self, replay: Rollout, steps: View) -> Lesson:
+    def _rollout_targets(self, replay: Rollout, steps: View) -> RolloutTargets:
         """Advantages and value targets for each return, from the stored values and the signals' current rewards."""
         config = self.config
         names = ("value", "acted", "terminated", "env_id")
@@ -831,27 +831,27 @@ class Learner:
         # LSTMs are trained on sequences, so rows are sorted by environment.
         rows = steps.rows[np.argsort(env_id[steps.rows], kind="stable")] if config.lstm_size else steps.rows
         continues = np.append(False, replay.columns["next_row"][rows[:-1]] == rows[1:])
-        return Lesson(rows, advantage[rows].sum(1), (advantage + value)[rows], continues)
+        return RolloutTargets(rows, advantage[rows].sum(1), (advantage + value)[rows], continues)
 
     def _shuffled(self, replay: Replay) -> list[Batch]:
         """The minibatches of this pass."""
-        config, size, lesson = self.config, self.config.batch_size, self.lesson
+        config, size, targets = self.config, self.config.batch_size, self.targets
         order = (self.order[:, None] * config.unroll + np.arange(config.unroll)).ravel()
-        rows = lesson.rows[order]
+        rows = targets.rows[order]
         names = ("observation", "legal_actions", "action", "log_prob", "memory")
         columns = {name: replay.columns[name].take(rows, axis=0) for name in names}
-        advantage = lesson.advantage[order].reshape(-1, size)
+        advantage = targets.advantage[order].reshape(-1, size)
         if config.normalize_advantages:
             deviation = advantage.std(axis=1, keepdims=True) + np.float32(1e-8)
             advantage = (advantage - advantage.mean(axis=1, keepdims=True)) / deviation
-        value_target = self.net.value.from_rewards(lesson.value_target[order])
+        value_target = self.net.value.from_rewards(targets.value_target[order])
         inputs = self.net.prepare(columns["observation"])
         all_legal = columns["legal_actions"].all()
         memory = continues = None
         if config.lstm_size:
             shape = (-1, config.unroll)
             memory = columns["memory"].reshape(*shape, 2 * config.lstm_size)
-            continues = lesson.continues[order].reshape(shape)
+            continues = targets.continues[order].reshape(shape)
         batches = []
         for k in range(config.rollout_size // size):
             part = slice(k * size, (k + 1) * size)
@@ -869,7 +869,7 @@ class Learner:
     def state_dict(self) -> State:
         return copy.deepcopy({
             "net": self.weights(), "optimizer": self.optimizer.state_dict(), "rng": self.rng.bit_generator.state,
-            "order": self.order, "lesson": self.lesson._asdict(), "report": self.report,
+            "order": self.order, "lesson": self.targets._asdict(), "report": self.report,
             "signals": self.signals.state_dict(), "rate_factor": self.rate_factor,
             **{name: getattr(self, name) for name in self._COUNTS},
         })
@@ -879,7 +879,7 @@ class Learner:
         self.optimizer.load_state_dict(state["optimizer"])
         self.rng.bit_generator.state = state["rng"]
         self.order, self.batches = state["order"], []
-        self.lesson, self.report = Lesson(**state["lesson"]), state["report"]
+        self.targets, self.report = RolloutTargets(**state["lesson"]), state["report"]
         self.signals.load_state_dict(state["signals"])
         self.rate_factor = state.get("rate_factor", 1.0)  # runs of earlier versions have none
         for name in self._COUNTS:
@@ -900,7 +900,7 @@ class Agent:
 
     def __init__(self, config: Config, spec: EnvSpec, weights: Weights) -> None:
         self.spec, self.policy = spec, make_policy(spec)
-        self.net = make_net(config, spec).settle()
+        self.net = make_net(config, spec).use_numpy_towers()
         self.net.load_state_dict(weights)
         self.has_memory, self.size = config.lstm_size > 0, 2 * config.lstm_size
 
@@ -909,12 +909,12 @@ class Agent:
         outputs, _, after = self._evaluate(observation, state, starts)
         return environment_action(self.spec, self.policy.mode(self.policy.normalize(outputs, legal_actions))), after
 
-    def think(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
-              starts: np.ndarray | None = None, simulations: int | None = None) -> Thoughts:
+    def analyze(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
+                starts: np.ndarray | None = None, simulations: int | None = None) -> Analysis:
         outputs, value, after = self._evaluate(observation, state, starts)
         log_policy = self.policy.normalize(outputs, legal_actions)
         action = self.policy.mode(log_policy)
-        return Thoughts(action, np.exp(log_policy), value.sum(1), None, action[:, None].tolist(), after)
+        return Analysis(action, np.exp(log_policy), value.sum(1), None, action[:, None].tolist(), after)
 
     def _evaluate(self, observation: np.ndarray, state: AgentState | None, starts: np.ndarray | None
                   ) -> tuple[np.ndarray, np.ndarray, AgentState | None]:

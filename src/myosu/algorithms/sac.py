@@ -19,14 +19,14 @@ from torch import Tensor, nn
 
 from myosu.algorithms.checks import check_learning_starts, check_ranges
 from myosu.algorithms.demonstrations import gail_signals, load_demonstrations
-from myosu.algorithms.interface import AgentState, Experience, Thoughts, state_before
+from myosu.algorithms.interface import AgentState, Analysis, Experience, state_before
 from myosu.algorithms.off_policy import Sampler, StepActor, StepLearner
 from myosu.algorithms.soft_actions import SoftActions, make_actions
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.games.game import Symmetries
 from myosu.losses.soft import choice_log_probs, temperature_loss
-from myosu.nets.encoder import Encoder, Observation, acts_by_cell, has_pictures, layers, to_tensors
+from myosu.nets.encoder import Encoder, Observation, acts_by_cell, has_images, layers, to_tensors
 from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.inference import device_for
 from myosu.nets.memory import Memory
@@ -47,7 +47,7 @@ SOURCE = "in turn"
 METRICS_EVERY = 50
 
 #: An encoder's outputs: features [n, F] and, for boards, features of each cell [n, C, H, W], else None.
-Seen = tuple[Tensor, Tensor | None]
+Encoded = tuple[Tensor, Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -222,8 +222,8 @@ class Critics(nn.Module):
             self.weight = nn.Parameter(torch.randn(2, self.towers.features, math.prod(self.shape)) * 0.01)
             self.bias = nn.Parameter(torch.zeros(2, 1, math.prod(self.shape)))
 
-    def values(self, seen: Seen, action: Tensor | None = None) -> Tensor:
-        features, cells = seen
+    def values(self, encoded: Encoded, action: Tensor | None = None) -> Tensor:
+        features, cells = encoded
         if self.by_cell is not None:
             return self.by_cell(features, cells)
         assert self.towers is not None
@@ -241,8 +241,8 @@ def make_memory(config: Config, spec: EnvSpec) -> Memory | None:
 
 def make_encoder(config: Config, spec: EnvSpec, memory: Memory | None) -> Encoder:
     """The shared image encoder. It has no layers for vectors and for outputs of ``memory``."""
-    seen = memory.spec(spec) if memory else spec
-    return Encoder(seen, config.hidden if has_pictures(seen) else (), config.channels, config.blocks)
+    inputs = memory.spec(spec) if memory else spec
+    return Encoder(inputs, config.hidden if has_images(inputs) else (), config.channels, config.blocks)
 
 
 def cell_towers(config: Config, spec: EnvSpec, encoder: Encoder, count: int, outputs: int) -> CellTowers | None:
@@ -265,8 +265,8 @@ class Policy(nn.Module):
             for parameter in self.head.parameters():  # the initial policy is nearly uniform
                 nn.init.normal_(parameter, std=0.01)
 
-    def forward(self, seen: Seen) -> Tensor:
-        features, cells = seen
+    def forward(self, encoded: Encoded) -> Tensor:
+        features, cells = encoded
         return self.head(self.layers(features)) if self.by_cell is None else self.by_cell(features, cells)[0, :, 0]
 
 
@@ -302,7 +302,7 @@ class ActingNetwork:
         for name, tensor in self.tensors.items():
             tensor.copy_(weights[name])
 
-    def see(self, observation: np.ndarray, state: np.ndarray) -> tuple[Seen, np.ndarray]:
+    def encode(self, observation: np.ndarray, state: np.ndarray) -> tuple[Encoded, np.ndarray]:
         """The input of policy and critics, and the next recurrent state."""
         shown = to_tensors(observation, self.device)
         if self.memory is None:
@@ -314,8 +314,8 @@ class ActingNetwork:
     def choose(self, observation: np.ndarray, legal_actions: np.ndarray, state: np.ndarray,
                rng: np.random.Generator | None) -> tuple[np.ndarray, np.ndarray]:
         """Actions sampled from the policy, or the most likely ones without ``rng``; and the next recurrent state."""
-        seen, after = self.see(observation, state)
-        outputs, legal = self.net(seen), torch.from_numpy(legal_actions).to(self.device)
+        encoded, after = self.encode(observation, state)
+        outputs, legal = self.net(encoded), torch.from_numpy(legal_actions).to(self.device)
         action = self.kind.mode(outputs, legal) if rng is None else self.kind.sample(outputs, legal, rng)
         return action.cpu().numpy(), after
 
@@ -348,13 +348,13 @@ class Actor(StepActor):
         self.memory = state["memory"].copy()
 
 
-class Looks(NamedTuple):
+class EncodedBatch(NamedTuple):
     """Encoded observations of n transitions. now: the first observations, with gradients. after: the next observations.
     target_after: the next observations, encoded by the target's encoder and LSTM."""
 
-    now: Seen
-    after: Seen
-    target_after: Seen
+    now: Encoded
+    after: Encoded
+    target_after: Encoded
 
 
 class Learner(StepLearner):
@@ -400,16 +400,16 @@ class Learner(StepLearner):
             windows, importance = self.sampler.draw(replay, config.batch_size, progress, self.rng)
         signal_losses = self.signals.update(replay.view(windows.rows))
         batch = self._augmented(self.sampler.transitions(replay, windows))
-        seen = remembered or self._look(batch)
+        encoded = remembered or self._encode_batch(batch)
         legal = self._tensor(batch["legal_actions"])
         temperature = net.log_temperature.detach().exp()
 
-        target = self._targets(batch, seen, temperature)
-        error = kind.chosen(net.critics.values, seen.now, self._tensor(batch["action"])) - target
+        target = self._targets(batch, encoded, temperature)
+        error = kind.q_of_actions(net.critics.values, encoded.now, self._tensor(batch["action"])) - target
         losses = 0.5 * error.square().mean(-1).sum((0, 2))
         critic_loss = losses.mean() if importance is None else (losses * self._tensor(importance)).mean()
 
-        now = detached(seen.now)
+        now = detached(encoded.now)
         value, entropy = kind.expected(self.judges.values, now, net.policy(now), legal, self.rng)
         policy_loss = -(value.sum((1, 2)) + (temperature * entropy).sum(1)).mean()
 
@@ -437,23 +437,23 @@ class Learner(StepLearner):
                 "q_mean": float(value.detach().sum(1).mean()), "entropy": float(entropy.detach().sum(1).mean()),
                 "temperature": float(temperature.mean()), **signal_losses, "gradient_norm": norm, "learning_rate": rate}
 
-    def _look(self, batch: dict[str, np.ndarray]) -> Looks:
+    def _encode_batch(self, batch: dict[str, np.ndarray]) -> EncodedBatch:
         now, after = (to_tensors(batch[name], self.device) for name in ("observation", "next_observation"))
         for critics in (self.net.critics, self.target):
             if critics.encoder.learns_scale:
                 critics.encoder.observe(now)
         with torch.no_grad():
             of_after = [critics.encoder(after) for critics in (self.net.critics, self.target)]
-        return Looks(self.net.critics.encoder(now), *of_after)
+        return EncodedBatch(self.net.critics.encoder(now), *of_after)
 
-    def _remember(self, replay: Sequences, sequences: SequenceBatch) -> Looks:
+    def _remember(self, replay: Sequences, sequences: SequenceBatch) -> EncodedBatch:
         """Run both LSTMs over the sequences, from the recurrent states that the actor stored."""
         assert self.net.critics.memory and self.target.memory
         rows, first, after = sequences.rows, *map(self._tensor, (sequences.first, sequences.after))
         observation = to_tensors(replay.columns["observation"].take(rows.ravel(), axis=0), self.device)
         state = self._tensor(replay.columns["memory"][rows[:, 0]])
         own, target = (memory(observation, state)[0][""] for memory in (self.net.critics.memory, self.target.memory))
-        return Looks((own[first], None), (own[after].detach(), None), (target[after], None))
+        return EncodedBatch((own[first], None), (own[after].detach(), None), (target[after], None))
 
     def _cloning_loss(self) -> Tensor:
         """Mean of ``SoftActions.imitation_losses`` over a random minibatch of recorded steps."""
@@ -474,19 +474,19 @@ class Learner(StepLearner):
         self.of_target.data.copy_(self.of_critics)
 
     @torch.no_grad()
-    def _targets(self, batch: dict[str, np.ndarray], seen: Looks, temperature: Tensor) -> Tensor:
+    def _targets(self, batch: dict[str, np.ndarray], encoded: EncodedBatch, temperature: Tensor) -> Tensor:
         """y = R + d · (E_π Q'(s', a') + Σ_b α_b H_b), float32 [n, D, 1]. Values are averaged over branches, as in
         Tavakoli et al. 2018, equation 6. The entropy bonus belongs to the first discount."""
-        outputs, legal = self.net.policy(seen.after), self._tensor(batch["next_legal_actions"])
-        value, entropy = self.kind.expected(self.target.values, seen.target_after, outputs, legal, self.rng)
+        outputs, legal = self.net.policy(encoded.after), self._tensor(batch["next_legal_actions"])
+        value, entropy = self.kind.expected(self.target.values, encoded.target_after, outputs, legal, self.rng)
         value = value.mean(2)
         if self.config.entropy_in_values:
             value[:, 0] += (temperature * entropy).sum(1)
         return torch.addcmul(self._tensor(batch["reward"]), self._tensor(batch["discount"]), value)[..., None]
 
 
-def detached(seen: Seen) -> Seen:
-    features, cells = seen
+def detached(encoded: Encoded) -> Encoded:
+    features, cells = encoded
     return features.detach(), None if cells is None else cells.detach()
 
 
@@ -511,17 +511,17 @@ class Agent:
         return self.player.actions(action), after if self.has_memory else None
 
     @torch.inference_mode()
-    def think(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
-              starts: np.ndarray | None = None, simulations: int | None = None) -> Thoughts:
+    def analyze(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
+                starts: np.ndarray | None = None, simulations: int | None = None) -> Analysis:
         """The policy, and the critics' value of its most likely action."""
         before = state_before(len(observation), self.player.state_size, state, starts)
-        seen, after = self.player.see(observation, before)
-        logits = self.player.net(seen)
+        encoded, after = self.player.encode(observation, before)
+        logits = self.player.net(encoded)
         legal = torch.from_numpy(legal_actions).to(logits.device)
         policy = choice_log_probs(logits, legal, (logits.shape[1],)).exp().cpu().numpy()
-        q = self.critics.values(seen).mean(0).sum(1).cpu().numpy()
+        q = self.critics.values(encoded).mean(0).sum(1).cpu().numpy()
         action = policy.argmax(axis=1)
-        return Thoughts(action, policy, q[np.arange(len(q)), action], None, action[:, None].tolist(),
+        return Analysis(action, policy, q[np.arange(len(q)), action], None, action[:, None].tolist(),
                         after if self.has_memory else None)
 
 

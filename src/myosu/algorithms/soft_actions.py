@@ -21,11 +21,11 @@ from myosu.losses.soft import by_branch, choice_log_probs, entropies, entropy_ta
 #: Range of log σ of a continuous policy.
 LOG_STD_RANGE = (-5.0, 2.0)
 
-#: Encoded observations, the input of policy and critics (``sac.Seen``).
-Seen = Any
+#: Encoded observations, the input of policy and critics (``sac.Encoded``).
+Encoded = Any
 #: Twin critics: values float32 [2, n, D, A] for all choices, or [2, n, D] without choices, given the continuous
 #: components [n, C]; D is the number of discounts.
-Critics = Callable[[Seen, Tensor | None], Tensor]
+Critics = Callable[[Encoded, Tensor | None], Tensor]
 
 
 class SoftActions(Protocol):
@@ -57,10 +57,10 @@ class SoftActions(Protocol):
     def stored(self, actions: np.ndarray) -> np.ndarray:
         """Inverse of ``environment_actions``."""
 
-    def chosen(self, critics: Critics, seen: Seen, action: Tensor) -> Tensor:
+    def q_of_actions(self, critics: Critics, encoded: Encoded, action: Tensor) -> Tensor:
         """Q of stored actions: float32 [2, n, D, B]."""
 
-    def expected(self, critics: Critics, seen: Seen, outputs: Tensor, legal: Tensor,
+    def expected(self, critics: Critics, encoded: Encoded, outputs: Tensor, legal: Tensor,
                  rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Expected Q of the policy, as the minimum of the twin critics, [n, D, B], and the policy's entropies
         [n, ``temperatures``]. A continuous entropy is estimated by −log π of one sampled action."""
@@ -104,13 +104,13 @@ class ContinuousActions:
     def stored(self, actions: np.ndarray) -> np.ndarray:
         return np.clip(2.0 * (actions - self.low) / (self.high - self.low) - 1.0, -1.0, 1.0)
 
-    def chosen(self, critics: Critics, seen: Seen, action: Tensor) -> Tensor:
-        return critics(seen, action)[..., None]
+    def q_of_actions(self, critics: Critics, encoded: Encoded, action: Tensor) -> Tensor:
+        return critics(encoded, action)[..., None]
 
-    def expected(self, critics: Critics, seen: Seen, outputs: Tensor, legal: Tensor,
+    def expected(self, critics: Critics, encoded: Encoded, outputs: Tensor, legal: Tensor,
                  rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         action, log_prob = self.drawn(outputs, rng)
-        return least(critics(seen, action))[..., None], -log_prob[:, None]
+        return least(critics(encoded, action))[..., None], -log_prob[:, None]
 
     def imitation_losses(self, outputs: Tensor, legal: Tensor, action: Tensor) -> Tensor:
         return (self.mode(outputs, legal) - action).square().sum(1)
@@ -157,14 +157,14 @@ class Choices:
     def stored(self, actions: np.ndarray) -> np.ndarray:
         return actions.reshape(len(actions), -1) + self.starts
 
-    def chosen(self, critics: Critics, seen: Seen, action: Tensor) -> Tensor:
-        return columns_of(critics(seen, None), action)
+    def q_of_actions(self, critics: Critics, encoded: Encoded, action: Tensor) -> Tensor:
+        return columns_of(critics(encoded, None), action)
 
-    def expected(self, critics: Critics, seen: Seen, outputs: Tensor, legal: Tensor,
+    def expected(self, critics: Critics, encoded: Encoded, outputs: Tensor, legal: Tensor,
                  rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Σ_a π_b(a) Q_b(a) and the entropy of each branch b."""
         log_probs = choice_log_probs(outputs, legal, self.branches)
-        q = least(critics(seen, None))
+        q = least(critics(encoded, None))
         return by_branch(log_probs.exp()[:, None] * q, self.branches), entropies(log_probs, self.branches)
 
     def imitation_losses(self, outputs: Tensor, legal: Tensor, action: Tensor) -> Tensor:
@@ -207,10 +207,10 @@ class MixedActions:
         return _joined(self.continuous.stored(actions[:, : self.split]),
                        actions[:, self.split :] + self.choices.starts)
 
-    def chosen(self, critics: Critics, seen: Seen, action: Tensor) -> Tensor:
-        return columns_of(critics(seen, action[:, : self.split]), action[:, self.split :].long())
+    def q_of_actions(self, critics: Critics, encoded: Encoded, action: Tensor) -> Tensor:
+        return columns_of(critics(encoded, action[:, : self.split]), action[:, self.split :].long())
 
-    def expected(self, critics: Critics, seen: Seen, outputs: Tensor, legal: Tensor,
+    def expected(self, critics: Critics, encoded: Encoded, outputs: Tensor, legal: Tensor,
                  rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         components, logits = self._parts(outputs)
         action, log_prob = self.continuous.drawn(components, rng)
@@ -218,7 +218,7 @@ class MixedActions:
         # components' gradient by 1 / B makes it that of the mean, so that they are not counted B times.
         share = 1.0 / len(self.choices.branches)
         action = share * action + (1.0 - share) * action.detach()
-        value, entropy = self.choices.expected(lambda seen, _: critics(seen, action), seen, logits, legal, rng)
+        value, entropy = self.choices.expected(lambda encoded, _: critics(encoded, action), encoded, logits, legal, rng)
         return value, torch.cat([-log_prob[:, None], entropy], dim=1)
 
     def imitation_losses(self, outputs: Tensor, legal: Tensor, action: Tensor) -> Tensor:

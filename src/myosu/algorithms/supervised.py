@@ -46,14 +46,14 @@ class SupervisedLearner:
         parts = {f"{prefix}{name}": values[where].mean()
                  for prefix, where in (("", ~held_out), ("held_out_", held_out)) if where.any()
                  for name, values in measures.items()}
-        told = {name: float(value.detach()) for name, value in parts.items()}
-        if not all(map(math.isfinite, told.values())):
-            raise NonFiniteLoss(f"losses {told}", batch)
+        metrics = {name: float(value.detach()) for name, value in parts.items()}
+        if not all(map(math.isfinite, metrics.values())):
+            raise NonFiniteLoss(f"losses {metrics}", batch)
         if "loss" in parts:
             self.parameters.zero_gradient()
             parts["loss"].backward()
             self.optimizer.step(self.config.learning_rate * (1.0 - progress))
-        return told
+        return metrics
 
     @torch.inference_mode()
     def held_out_loss(self, replay: Replay) -> float | None:

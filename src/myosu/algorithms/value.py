@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from myosu.algorithms.checks import check_ranges
-from myosu.algorithms.interface import AgentState, Thoughts
+from myosu.algorithms.interface import AgentState, Analysis
 from myosu.algorithms.supervised import SupervisedLearner
 from myosu.envs.playback import Move
 from myosu.envs.vector import EnvSpec
@@ -166,13 +166,13 @@ class Agent:
         return np.argmax(self.rng.random(legal_actions.shape) * legal_actions, axis=1), None
 
     @torch.inference_mode()
-    def think(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
-              starts: np.ndarray | None = None, simulations: int | None = None) -> Thoughts:
+    def analyze(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
+                starts: np.ndarray | None = None, simulations: int | None = None) -> Analysis:
         """There is no policy network: the policy is uniform over legal moves."""
         value, _ = self.evaluate(observation, legal_actions)
         action, _ = self.act(observation, legal_actions)
         policy = (legal_actions / legal_actions.sum(axis=1, keepdims=True)).astype(np.float32)
-        return Thoughts(action, policy, value, None, action[:, None].tolist())
+        return Analysis(action, policy, value, None, action[:, None].tolist())
 
     @torch.inference_mode()
     def evaluate(self, observation: np.ndarray, legal_actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -64,14 +64,14 @@ def main(arguments: list[str]) -> int:
         wanted = (options.simulations or config.algorithm_config["simulations"]) if searches else 1
         player = AgentPlayer(game, agent, "agent")
 
-    def think(state: np.ndarray, history: list[int], simulations: int) -> int:
+    def choose_move(state: np.ndarray, history: list[int], simulations: int) -> int:
         return int(player.choose(state, [history], simulations if searches else None)[0])
 
     if title(game) == "Go":
         analyst = player if isinstance(player, APVPlayer) else analyst_of(agent, game)
-        engine: GtpEngine = AnalysisEngine(game, think, wanted, analyst)
+        engine: GtpEngine = AnalysisEngine(game, choose_move, wanted, analyst)
     else:
-        engine = GtpEngine(game, think, wanted)
+        engine = GtpEngine(game, choose_move, wanted)
     engine.warm_up()
     for stream in (sys.stdin, sys.stdout):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]

@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
     import torch
 
     from myosu.errors import UserError
-    from myosu.recipes.pictures import draw_pictures
+    from myosu.recipes.figures import plot_figures
     from myosu.recipes.recipe import read_recipe, run_recipe
 
     torch.set_num_threads(1)
@@ -54,7 +54,7 @@ def main(arguments: list[str]) -> int:
         console.print("Stopped. The same command resumes it.")
         return 130
     try:
-        pictures = draw_pictures(made, folder)
+        pictures = plot_figures(made, folder)
     except UserError as error:  # matplotlib is not installed
         console.print(f"No plots: {error}", markup=False)
     else:

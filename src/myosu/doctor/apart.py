@@ -14,7 +14,7 @@ from typing import Any
 import gymnasium
 
 from myosu.doctor.finding import Finding, by_severity
-from myosu.envs.given import note_registration, pack_given, unpack_given
+from myosu.envs.python_objects import note_registration, pack_object, unpack_object
 from myosu.errors import UserError, describe
 from myosu.processes import end, end_with, spawn
 
@@ -35,7 +35,7 @@ def examine_apart(name: str, kwargs: Mapping[str, Any], games: int | None, seed:
     """
     if name in gymnasium.registry:
         note_registration(name)
-    process, connection = spawn(_examine, name, pack_given(name), dict(kwargs), games, seed)
+    process, connection = spawn(_examine, name, pack_object(name), dict(kwargs), games, seed)
     moved = time.monotonic()
     until, calls = moved + max(seconds, SECONDS), -1
     kind, is_game, findings = name, False, []
@@ -84,10 +84,10 @@ def _too_long(name: str, seconds: float, hangs: bool) -> Finding:
                    "something outside.")
 
 
-def _examine(connection: Connection, parent: int, name: str, given: bytes, kwargs: dict[str, Any], games: int | None,
-             seed: int) -> None:
+def _examine(connection: Connection, parent: int, name: str, packed_object: bytes, kwargs: dict[str, Any],
+             games: int | None, seed: int) -> None:
     end_with(parent)
-    unpack_given(given)
+    unpack_object(packed_object)
     from myosu.doctor.check_game import check_game
     from myosu.doctor.check_gym import check_gym
     from myosu.doctor.gym_play import Watch
@@ -99,7 +99,7 @@ def _examine(connection: Connection, parent: int, name: str, given: bytes, kwarg
         with lock:
             connection.send((what, value))
 
-    def told(finding: Finding) -> None:
+    def on_finding(finding: Finding) -> None:
         tell("finding", finding)
 
     def beat() -> None:
@@ -114,19 +114,19 @@ def _examine(connection: Connection, parent: int, name: str, given: bytes, kwarg
             environment = load_environment(name, kwargs)
             if environment.game is not None:
                 tell("name", (environment.game.name, True))
-                check_game(environment.game, games or 200, seed, told)
+                check_game(environment.game, games or 200, seed, on_finding)
             else:
                 assert environment.maker is not None
                 tell("name", (environment.name, False))
-                check_gym(environment.maker, games or 50, seed, told)
+                check_gym(environment.maker, games or 50, seed, on_finding)
         except UserError as error:
             tell("unusable", str(error))
         except SystemExit as error:
             tell("unusable", f"{name} tried to end the program while it was made: sys.exit({error.code}).")
         except Exception as error:
-            told(Finding("error", "crash", f"{name} cannot be examined any further: {describe(error)}.",
-                         "What was found before stands. If the cause is not in the environment, it is a fault of "
-                         "Myosu: please report it."))
+            on_finding(Finding("error", "crash", f"{name} cannot be examined any further: {describe(error)}.",
+                               "What was found before stands. If the cause is not in the environment, it is a fault of "
+                               "Myosu: please report it."))
     tell("finished", None)
     sys.stderr.flush()
     os._exit(0)  # even if the environment left threads running

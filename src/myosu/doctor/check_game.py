@@ -22,12 +22,12 @@ _GUARD = 64  # bytes before and after every buffer, which no rule may touch
 
 
 def check_game(game: Game, games: int = 200, seed: int = 0,
-               told: Callable[[Finding], None] | None = None) -> list[Finding]:
+               on_finding: Callable[[Finding], None] | None = None) -> list[Finding]:
     """Play ``games`` random games and report faults, errors first. If there are only infos, nothing is wrong.
 
-    told: called with each finding as soon as it is found.
+    on_finding: called with each finding as soon as it is found.
     """
-    findings = Findings(told)
+    findings = Findings(on_finding)
     _check_description(game, findings)
     tables = [_Table(game, fill) for fill in _FILLS]
     random = np.random.default_rng(seed)

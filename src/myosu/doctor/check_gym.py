@@ -28,7 +28,7 @@ from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError, describe
 
 #: Seconds for play with a twin, and for the episode that is compared with later ones.
-_TWIN_SECONDS, _COURSE_SECONDS = 3.0, 2.0
+_TWIN_SECONDS, _TRAJECTORY_SECONDS = 3.0, 2.0
 
 #: Seconds for trying actions, for recording transitions for prediction, and for finding a hidden time limit.
 _TRIAL_SECONDS, _RECORD_SECONDS, _LIMIT_SECONDS = 8.0, 3.0, 3.0
@@ -61,12 +61,12 @@ _KNOWN: tuple[tuple[str, tuple[str, ...], Literal["warning", "info"] | None], ..
 
 
 def check_gym(maker: EnvMaker, episodes: int = 50, seed: int = 0,
-              told: Callable[[Finding], None] | None = None) -> list[Finding]:
+              on_finding: Callable[[Finding], None] | None = None) -> list[Finding]:
     """Play about ``episodes`` random episodes and report faults, errors first, and the speed.
 
-    told: called with each finding as soon as it is found. Raises UserError if the environment cannot be made.
+    on_finding: called with each finding as soon as it is found. Raises UserError if the environment cannot be made.
     """
-    findings = Findings(told)
+    findings = Findings(on_finding)
     player = RandomPlayer(maker, seed)
     try:
         _check_play(player, maker, episodes, seed, findings)
@@ -94,7 +94,7 @@ def check_gym(maker: EnvMaker, episodes: int = 50, seed: int = 0,
 
 
 def _check_play(player: RandomPlayer, maker: EnvMaker, episodes: int, seed: int, findings: Findings) -> None:
-    watch, first = player.watch, player.course(0, seconds=_COURSE_SECONDS)
+    watch, first = player.watch, player.trajectory(0, seconds=_TRAJECTORY_SECONDS)
     limit = watch.get_wrapper_attr("_max_episode_steps") if watch.has_wrapper_attr("_max_episode_steps") else None
     answers = AnswerCheck(watch.observation_space, limit, findings)
     played = player.play(episodes, answers.look)
@@ -151,17 +151,17 @@ def _check_twin(maker: EnvMaker, seed: int, speed: float, findings: Findings) ->
 
 
 def _check_seeds(player: RandomPlayer, first: list[bytes], findings: Findings) -> None:
-    """Play episode 0 again, and other episodes. first: ``course`` of episode 0 when the environment was new."""
+    """Play episode 0 again, and other episodes. first: ``trajectory`` of episode 0 when the environment was new."""
     if findings.has("determinism"):
         return  # there is chance that does not depend on the seed, so nothing more can be tested
     # Several times, because leftovers may not show in every episode, such as the order of contacts in a physics engine.
     budget = Budget(_REPEAT_SECONDS, 2.0)
     for episode in range(1, 2 + _BETWEEN):
-        again = player.course(0, len(first))
+        again = player.trajectory(0, len(first))
         differ = [step for step, (one, two) in enumerate(zip(first, again, strict=False)) if one != two]
         if differ or episode > _BETWEEN or not budget.left:
             break
-        player.course(episode, len(first))
+        player.trajectory(episode, len(first))
     if differ:
         place = f"step {differ[0]}" if differ[0] else "reset()"
         rounded = _differ_by_rounding(first[differ[0]], again[differ[0]], player.spec)
@@ -169,7 +169,7 @@ def _check_seeds(player: RandomPlayer, first: list[bytes], findings: Findings) -
                      f"in the same environment with the same seed and actions, differs from {place} on"
                      f"{', at first by less than a thousandth' if rounded else ''}: state of the episodes in between "
                      "is left over.", "Reset all state in reset().")
-    elif all(player.course(episode, len(first)) == first for episode in range(1, 6)):
+    elif all(player.trajectory(episode, len(first)) == first for episode in range(1, 6)):
         findings.add("info", "one-episode", "six different seeds gave the same episode for the same actions: it has "
                      "no randomness.", "Right for a puzzle, for which an agent may memorise one sequence of actions. "
                      "Otherwise reset() does not use its seed: draw random numbers from self.np_random.")

@@ -58,7 +58,7 @@ def dead_units(folder: Path, seconds: float) -> Finding | None:
     if len(observations) < _DIFFERENT:
         raise UserError(f"only {len(observations)} different positions were reached in the time")
     net: Any = next((module for module in _modules(agent) if hasattr(module, "initial")), None)
-    layers = dead_shares(lambda: net.initial(torch.from_numpy(observations)) if net is not None else agent.act(
+    layers = count_dead_units(lambda: net.initial(torch.from_numpy(observations)) if net is not None else agent.act(
         observations, _all_legal(environment, len(observations))))
     if not layers:
         raise UserError("its network has no ReLU to examine")
@@ -258,15 +258,15 @@ def play(agent: Any, environment: Environment, discount: float, seconds: float) 
     returns: list[float] = []
     episodes = 0
     while time.monotonic() < until and (episodes < 4 * _ENVS or len(values) < _POSITIONS):
-        thoughts = agent.think(step.observation, step.legal_actions, state, starts, **positions_in(agent, env, every))
-        state, opening = thoughts.state, openings > 0
+        analysis = agent.analyze(step.observation, step.legal_actions, state, starts, **positions_in(agent, env, every))
+        state, opening = analysis.state, openings > 0
         random = random_actions(step.legal_actions, int(rng.integers(2**31)))
-        env.send(np.where(opening, random, thoughts.action), every)
+        env.send(np.where(opening, random, analysis.action), every)
         step = env.recv(_ENVS)
         starts = step.terminated | step.truncated
         openings[opening] -= 1
         for i in np.flatnonzero(~opening).tolist():
-            running[i].append((float(thoughts.value[i]), float(step.reward[i])))
+            running[i].append((float(analysis.value[i]), float(step.reward[i])))
         for i in np.flatnonzero(starts).tolist():
             if environment.game is not None:
                 openings[i] = rng.integers(0, _OPENING + 1)
@@ -299,7 +299,7 @@ class _ReluWatch(TorchFunctionMode):
         return out
 
 
-def dead_shares(forward: Any) -> list[tuple[int, int]]:
+def count_dead_units(forward: Any) -> list[tuple[int, int]]:
     """For every ReLU in ``forward()``: the number of units that never fired, and the number of all units."""
     with torch.no_grad(), _ReluWatch() as watch:
         forward()

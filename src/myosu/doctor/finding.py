@@ -48,11 +48,11 @@ class Finding:
 
 
 class Findings:
-    """A list that keeps the first finding of each check. ``told`` is called with each finding as it is added."""
+    """A list that keeps the first finding of each check. ``on_finding`` is called with each finding as it is added."""
 
-    def __init__(self, told: Callable[[Finding], None] | None = None) -> None:
+    def __init__(self, on_finding: Callable[[Finding], None] | None = None) -> None:
         self.list: list[Finding] = []
-        self._told = told
+        self._on_finding = on_finding
 
     def add(self, severity: Severity, check: str, message: str, advice: str = "",
             history: tuple[str, ...] = ()) -> None:
@@ -62,8 +62,8 @@ class Findings:
     def append(self, finding: Finding) -> None:
         """Add a finding even if its check already has one."""
         self.list.append(finding)
-        if self._told:
-            self._told(finding)
+        if self._on_finding:
+            self._on_finding(finding)
 
     def unjudged(self, what: str, why: str) -> None:
         """Add a note that something could not be examined, and why."""

@@ -210,7 +210,7 @@ class RandomPlayer:
         """Take the action in ``row["action"]``."""
         self._env.step(self.row)
 
-    def course(self, episode: int, limit: int = 200, seconds: float = math.inf) -> list[bytes]:
+    def trajectory(self, episode: int, limit: int = 200, seconds: float = math.inf) -> list[bytes]:
         """All that can be observed of an episode, step by step. Equal episodes have equal actions."""
         until, ended = time.monotonic() + seconds, False
         self.start(episode)

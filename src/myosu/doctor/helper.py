@@ -16,7 +16,7 @@ from typing import Any
 import gymnasium
 
 from myosu.doctor.finding import Unsuited
-from myosu.envs.given import note_registration, pack_given, unpack_given
+from myosu.envs.python_objects import note_registration, pack_object, unpack_object
 from myosu.errors import UserError, describe
 from myosu.processes import end, end_with, spawn
 
@@ -45,7 +45,7 @@ class Helper:
     def __init__(self, environment: str) -> None:
         if environment in gymnasium.registry:
             note_registration(environment)
-        self._given = pack_given(environment)
+        self._given = pack_object(environment)
         self._process: Any = None
         self._connection: Connection
 
@@ -86,7 +86,7 @@ class Helper:
 
 def _serve(connection: Connection, parent: int, given: bytes) -> None:
     end_with(parent)
-    unpack_given(given)
+    unpack_object(given)
     lock, main = threading.Lock(), threading.get_ident()
 
     def tell(what: str, value: Any) -> None:

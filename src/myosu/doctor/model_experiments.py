@@ -86,10 +86,10 @@ def against_perfect_play(folder: Path, seconds: float) -> Finding | None:
     if len(states) < _FEW:
         raise UserError(f"only {len(states)} positions in which the move matters could be solved in the time")
     (observations, masks), size = look(game, states), _GAMES
-    thoughts = [agent.think(observations[k:k + size], masks[k:k + size],
-                            **known_positions(agent, states[k:k + size])) for k in range(0, len(states), size)]
-    actions = np.concatenate([part.action for part in thoughts])
-    values = np.concatenate([part.value for part in thoughts])
+    analyses = [agent.analyze(observations[k:k + size], masks[k:k + size],
+                              **known_positions(agent, states[k:k + size])) for k in range(0, len(states), size)]
+    actions = np.concatenate([part.action for part in analyses])
+    values = np.concatenate([part.value for part in analyses])
     best = np.nanmax(worth, axis=1)
     right = worth == best[:, None]
     return judge_perfect_play(right[np.arange(len(states)), actions], right.sum(1) / masks.sum(1), values, best)

@@ -24,7 +24,7 @@ class Metrics(Protocol):
     def values(self, name: str) -> np.ndarray:
         """float64 [records that contain the curve]."""
 
-    def at(self, name: str, course: Any) -> np.ndarray:
+    def at(self, name: str, x_axis: Any) -> np.ndarray:
         """float64 [records that contain the curve]: the minutes, updates or env_steps of its records."""
 
 

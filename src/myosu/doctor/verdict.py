@@ -18,8 +18,8 @@ from myosu.doctor.run_folder import Described, describe, read_run
 from myosu.doctor.run_view import RunView
 from myosu.doctor.shown import text_pictures
 from myosu.doctor.weights import weights_change
-from myosu.envs.given import give
 from myosu.envs.making import absolute_name
+from myosu.envs.python_objects import register
 from myosu.errors import UserError
 from myosu.players.agent import load_agent
 from myosu.runs.config import RunConfig
@@ -90,7 +90,7 @@ def examine(what: Any, minutes: float, env_kwargs: Mapping[str, Any], say: Calla
     folder = getattr(what, "folder", what)
     if isinstance(folder, (str, Path)) and Path(folder).is_dir():
         return examine_folder(Path(folder), minutes, say)
-    name, kwargs = give(what)
+    name, kwargs = register(what)
     say(f"Looking at {name} …")
     name, _, found = examine_apart(absolute_name(name), {**kwargs, **env_kwargs}, None, 0)
     return Verdict(name, [finding for finding in found if finding.check != "unjudged"], [],

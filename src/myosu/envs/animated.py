@@ -49,5 +49,5 @@ def animation_seconds(state: Any, action: int) -> float:
     flown = float(np.linalg.norm(np.diff(path, axis=0), axis=1).sum())
     board, (row, column) = state["board"].copy(), divmod(action, bubble.WIDTH)
     board[row, column] = state["current"]
-    popped, fallen, _ = bubble.settle(board, row, column)
+    popped, fallen, _ = bubble.pop_and_drop(board, row, column)
     return flown / FLIGHT_SPEED + POP_SECONDS * popped + FALL_SECONDS * (fallen > 0)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from myosu.envs.course import Course
+from myosu.envs.game_history import GameHistory
 from myosu.envs.gym_env import SingleEnv, row_at, row_type
 from myosu.envs.registry import Environment
 from myosu.envs.single_game import SingleGame
@@ -57,11 +57,11 @@ def play_through(environment: Environment, seed: int, actions: list[Any]) -> Ite
     spec = environment.spec
     played = actions_of(spec, actions)
     if environment.game is not None:
-        course = Course(environment.game, seed)
+        history = GameHistory(environment.game, seed)
         for action in played:
-            before = course.now
-            after = course.play(int(action))
-            yield Move(course.observation(before), course.legal_actions(before), action, before.to_play,
+            before = history.now
+            after = history.play(int(action))
+            yield Move(history.observation(before), history.legal_actions(before), action, before.to_play,
                        np.array(after.returns) - before.returns, after.terminated, after.truncated)
         return
     assert environment.maker is not None
@@ -91,7 +91,7 @@ class Stage(Protocol):
         """Take an action. Returns rewards [seats], terminated, truncated."""
         ...
 
-    def picture(self) -> np.ndarray:
+    def image(self) -> np.ndarray:
         """Render the current state, uint8 [H, W, 3]."""
         ...
 
@@ -110,19 +110,19 @@ class Playback:
         self._stage: Stage = _GameStage(environment.game) if environment.game else _GymStage(environment)
         self.fps = self._stage.fps
 
-    def pictures(self, seed: int, actions: list[Any]) -> Iterator[np.ndarray]:
+    def images(self, seed: int, actions: list[Any]) -> Iterator[np.ndarray]:
         """Yield images, uint8 [H, W, 3], of the start and after every action until the episode ends.
 
         actions: [length, *action_shape], like ``Episode.actions``.
         """
         self.returns, self.length, self.terminated = np.zeros(self._seats), 0, False
         self._stage.start(seed)
-        yield self._stage.picture()
+        yield self._stage.image()
         for action in actions_of(self._spec, actions):
             rewards, self.terminated, truncated = self._stage.step(action)
             self.returns += rewards
             self.length += 1
-            yield self._stage.picture()
+            yield self._stage.image()
             if self.terminated or truncated:
                 break
 
@@ -144,7 +144,7 @@ class _GameStage:
         rewards[mover] = reward
         return rewards, terminated, truncated
 
-    def picture(self) -> np.ndarray:
+    def image(self) -> np.ndarray:
         image = self._play.render()
         assert isinstance(image, np.ndarray)
         return image
@@ -164,11 +164,11 @@ class _GymStage:
         _, reward, terminated, truncated, _ = self._ask(self._env.step, native_action(self._env.action_space, action))
         return np.array([reward], np.float64), bool(terminated), bool(truncated)
 
-    def picture(self) -> np.ndarray:
+    def image(self) -> np.ndarray:
         image = self._ask(self._env.render)
-        if (picture := as_picture(image)) is None:
+        if (frame := as_image(image)) is None:
             raise self._error(f"render() gave {type(image).__name__} {getattr(image, 'shape', '')}".rstrip())
-        return picture
+        return frame
 
     def close(self) -> None:
         with suppress(Exception, SystemExit):  # all images are made by then
@@ -188,7 +188,7 @@ class _GymStage:
         return UserError(f"{self._name} renders no images: {what.removesuffix('.')}. {remedy}")
 
 
-def as_picture(image: Any) -> np.ndarray | None:
+def as_image(image: Any) -> np.ndarray | None:
     """Convert the result of ``render`` to uint8 [H, W, 3]; None if it is no image."""
     if isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] in (3, 4):
         image = image[:, :, :3]  # without alpha

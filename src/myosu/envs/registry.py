@@ -13,12 +13,12 @@ from typing import Any, Literal
 import gymnasium
 
 from myosu.envs.engines.engine_env import EngineEnv
-from myosu.envs.given import find_given, note_registration
 from myosu.envs.gym_env import GymVectorEnv, SingleEnv
 from myosu.envs.gym_vector import BatchVectorEnv
 from myosu.envs.making import EnvMaker
 from myosu.envs.native import NativeVectorEnv, game_spec
 from myosu.envs.packages import import_package_of
+from myosu.envs.python_objects import note_registration, registered_object
 from myosu.envs.scenes import SceneVectorEnv
 from myosu.envs.vector import EnvSpec, VectorEnv
 from myosu.envs.vector_forms import OneOfVector
@@ -97,12 +97,12 @@ class Environment:
 
 def load_environment(name: str, kwargs: Mapping[str, Any] | None = None, rewards: str = "score") -> Environment:
     """Load the environment called ``name``: a native game, a file that defines a game or an environment, an object
-    registered with ``given.give``, or a Gymnasium id.
+    registered with ``python_objects.register``, or a Gymnasium id.
 
     kwargs: arguments for a Gymnasium environment. rewards: "outcome" makes only winning count in a native game.
     Raises UserError if there is no such environment, or it cannot be made.
     """
-    given = find_given(name)
+    given = registered_object(name)
     if isinstance(given, Game) or name in game_names() or (name.endswith(".py") and defines_game(name)):
         if kwargs:
             raise UserError(f"{name} is a game and takes no arguments: leave out {', '.join(kwargs)}.")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from myosu.evaluation.gtp_engine import Refused, Stream, Think, parse_number
+from myosu.evaluation.gtp_engine import ChooseMove, Refused, Stream, parse_number
 from myosu.evaluation.gtp_go import GoEngine
 from myosu.games.game import Game
 from myosu.games.go.rollout import RolloutPolicy
@@ -27,8 +27,8 @@ PATIENCE = 0.02
 class AnalysisEngine(GoEngine):
     """A Go engine with the two analysis commands. analyst: the player that searches the engine's positions."""
 
-    def __init__(self, game: Game, think: Think, simulations: int, analyst: APVPlayer) -> None:
-        super().__init__(game, think, simulations)
+    def __init__(self, game: Game, choose_move: ChooseMove, simulations: int, analyst: APVPlayer) -> None:
+        super().__init__(game, choose_move, simulations)
         self._analyst = analyst
         self._streaming = {"lz-analyze": lambda words: self._begin(words, kata=False),
                            "kata-analyze": lambda words: self._begin(words, kata=True)}
@@ -63,7 +63,7 @@ class AnalysisEngine(GoEngine):
                     told = now
                 return not waiting() and trees[0].used < most
 
-            trees = self._analyst.think(self._state, [[action for action, _ in self._moves]], MOST_NODES, tell)
+            trees = self._analyst.analyze(self._state, [[action for action, _ in self._moves]], MOST_NODES, tell)
             while not waiting():
                 time.sleep(PATIENCE)
                 tell(trees)
@@ -76,7 +76,7 @@ class AnalysisEngine(GoEngine):
         order = children[np.lexsort((-tree.nodes["q"][children], -tree.nodes["visits"][children]))]
         found = []
         for place, index in enumerate(order[tree.nodes["visits"][order] > 0]):
-            node, rate = tree.nodes[index], (tree.share(index) + 1) / 2
+            node, rate = tree.nodes[index], (tree.scaled_value(index) + 1) / 2
             prior = float(node["prior"])
             numbers = (f"winrate {rate:.4f} prior {prior:.4f} lcb {rate:.4f}" if kata else
                        f"winrate {round(10000 * rate)} prior {round(10000 * prior)} lcb {round(10000 * rate)}")

@@ -20,7 +20,7 @@ from myosu.players.gtp import COLOURS, MoveWords, title
 from myosu.players.player import RESIGNS, History, legal_mask
 
 #: think(state [1], actions that led to it, simulations) -> action, or RESIGNS.
-Think = Callable[[np.ndarray, History, int], int]
+ChooseMove = Callable[[np.ndarray, History, int], int]
 
 
 #: run(write(text), waiting() -> whether there is input): writes lines until there is input.
@@ -55,14 +55,15 @@ class InputLines:
 class GtpEngine:
     """A GTP engine for one game at a time, which the controller may set up, play and undo.
 
-    Forced passes may be sent or omitted; GRhino and Quarry omit them. simulations: per move; ``think`` gets fewer if
-    the clock requires it, and is not called if only one action is legal. ``think`` also receives all actions of the
-    game so far, by both players, so that a recurrent agent can recompute its state (``players.agent.AgentPlayer``).
+    Forced passes may be sent or omitted; GRhino and Quarry omit them. simulations: per move; ``choose_move`` gets
+    fewer if the clock requires it, and is not called if only one action is legal. ``choose_move`` also receives all
+    actions of the game so far, by both players, so that a recurrent agent can recompute its state
+    (``players.agent.AgentPlayer``).
     """
 
-    def __init__(self, game: Game, think: Think, simulations: int) -> None:
+    def __init__(self, game: Game, choose_move: ChooseMove, simulations: int) -> None:
         self.game, self.over, self._words = game, False, MoveWords(game)
-        self._think, self._simulations = think, simulations
+        self._choose_move, self._simulations = choose_move, simulations
         self._clocks, self._pace = Clocks(), Pace()
         self._commands = {name.removeprefix("do_"): getattr(self, name) for name in dir(self) if name.startswith("do_")}
         #: Commands that answer line by line until there is input: name → begin(words) -> run(write, waiting), where
@@ -75,9 +76,9 @@ class GtpEngine:
         compilation time is not counted."""
         self._play(int(np.flatnonzero(self._legal())[0]))
         self._clear()
-        self._think(self._state, [], 1)
+        self._choose_move(self._state, [], 1)
         for _ in range(2):
-            self._timed_think(self._simulations)
+            self._timed_move(self._simulations)
 
     def serve(self, commands: Iterable[str], answers: TextIO) -> None:
         """Answer commands until ``quit`` or the end of input."""
@@ -246,11 +247,11 @@ class GtpEngine:
         budget = self._clocks.budget(seat, self._moves_left())
         simulations = self._pace.simulations(budget, self._simulations)
         # Without time for a single simulation, any legal move is better than losing on time.
-        return self._timed_think(simulations) if simulations else int(choices[0])
+        return self._timed_move(simulations) if simulations else int(choices[0])
 
-    def _timed_think(self, simulations: int) -> int:
+    def _timed_move(self, simulations: int) -> int:
         start = time.perf_counter()
-        action = self._think(self._state, [action for action, _ in self._moves], simulations)
+        action = self._choose_move(self._state, [action for action, _ in self._moves], simulations)
         self._pace.observe(simulations, time.perf_counter() - start)
         return action
 

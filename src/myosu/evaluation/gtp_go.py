@@ -8,7 +8,7 @@ import numpy as np
 
 from myosu.errors import UserError
 from myosu.evaluation.clock import Clocks
-from myosu.evaluation.gtp_engine import GtpEngine, Refused, Think, parse_number
+from myosu.evaluation.gtp_engine import ChooseMove, GtpEngine, Refused, parse_number
 from myosu.games.game import Game
 from myosu.games.go.drawing import stone_grid
 from myosu.games.go.sgf import read_sgf
@@ -21,8 +21,8 @@ class GoEngine(GtpEngine):
     _komi: float | None = None
     _periods = False  # whether the clock has periods of one move each (Japanese byo-yomi)
 
-    def __init__(self, game: Game, think: Think, simulations: int) -> None:
-        super().__init__(game, think, simulations)
+    def __init__(self, game: Game, choose_move: ChooseMove, simulations: int) -> None:
+        super().__init__(game, choose_move, simulations)
         self._commands |= {"kgs-rules": self._set_rules, "kgs-time_settings": self._set_time}
 
     @property

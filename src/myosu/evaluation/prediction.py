@@ -12,7 +12,7 @@ import numpy as np
 
 from myosu.algorithms import algorithm_of, load_settings
 from myosu.algorithms.interface import Agent, known_positions
-from myosu.envs.course import replay
+from myosu.envs.game_history import replay
 from myosu.envs.playback import Move
 from myosu.envs.registry import Environment
 from myosu.errors import UserError
@@ -111,11 +111,12 @@ def _game(agent: Agent, environment: Environment, record: GameRecord,
     rows: np.ndarray = np.zeros(len(plies), [("ply", int), ("rank", float), ("log_prob", float), ("error", float)])
     if not plies:
         return rows
-    thoughts = [agent.think(np.array([moves[ply].observation for ply in some]),
-                            np.array([moves[ply].legal_actions for ply in some]),
-                            **_positions(agent, environment, record, some))
+    analyses = [agent.analyze(np.array([moves[ply].observation for ply in some]),
+                              np.array([moves[ply].legal_actions for ply in some]),
+                              **_positions(agent, environment, record, some))
                 for some in (plies[k:k + AT_ONCE] for k in range(0, len(plies), AT_ONCE))]
-    policy, values = (np.concatenate([getattr(thought, name) for thought in thoughts]) for name in ("policy", "value"))
+    policy, values = (np.concatenate([getattr(analysis, name) for analysis in analyses])
+                      for name in ("policy", "value"))
     actions = np.array([int(moves[ply].action) for ply in plies])
     chosen = np.take_along_axis(policy, actions[:, None], axis=1)
     # Half of the ties are ranked before the move, so that a uniform policy ranks it in the middle.
@@ -132,8 +133,8 @@ def _positions(agent: Agent, environment: Environment, record: GameRecord, plies
     """The states before ``plies``, for an agent that needs them."""
     if environment.game is None or not getattr(agent, "needs_positions", False):
         return {}
-    course = replay(environment.game, *record.seed_and_actions())
-    return known_positions(agent, np.stack([course.position(ply).state for ply in plies]))
+    history = replay(environment.game, *record.seed_and_actions())
+    return known_positions(agent, np.stack([history.position(ply).state for ply in plies]))
 
 
 def interval_over_games(sums: list[Any], counts: np.ndarray) -> Interval:

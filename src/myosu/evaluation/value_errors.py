@@ -53,10 +53,10 @@ class Sample:
         if there is none."""
         rng, found = np.random.default_rng(seed), []
         for number, record in enumerate(records):
-            course = record.course(game)
+            history = record.history(game)
             plies = np.setdiff1d(np.arange(record.length), record.unchosen)
             for stage in np.unique(plies // STAGE):
-                position = course.position(int(rng.choice(plies[plies // STAGE == stage])))
+                position = history.position(int(rng.choice(plies[plies // STAGE == stage])))
                 seat = position.to_play
                 found.append((position.state, record.returns[seat] - position.returns[seat], int(stage), number))
         if not found:

@@ -164,7 +164,7 @@ def _spread(board, marks, stack, count, colour):
 
 
 @compiled
-def settle(board, row, column):
+def pop_and_drop(board, row, column):
     """Remove the bubbles that pop and fall because of the new bubble at (row, column). Returns (popped, fallen, size of
     its colour group)."""
     marks, stack = np.zeros((ROWS, WIDTH), np.bool_), np.empty(ROWS * WIDTH, np.int64)
@@ -241,7 +241,7 @@ def _shoot(state, row, column):
     popped, fallen = 0, 0
     if state.reached[row, column]:
         state.board[row, column] = state.current
-        popped, fallen, _ = settle(state.board, row, column)
+        popped, fallen, _ = pop_and_drop(state.board, row, column)
     state.shots -= 1
     empty = not state.board.any()
     state.over = empty or state.shots == 0 or state.board[ROWS - 1].any()
@@ -285,7 +285,7 @@ def observe(state, out):
             elif state.reached[row, column]:
                 board = state.board.copy()
                 board[row, column] = state.current
-                popped, fallen, _ = settle(board, row, column)
+                popped, fallen, _ = pop_and_drop(board, row, column)
                 out[REACHED, row, column] = 1
                 out[POPS, row, column] = popped > 0
                 out[FALLS, row, column] = fallen > 0

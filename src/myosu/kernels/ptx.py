@@ -89,7 +89,7 @@ class Kernel:
             _for_device(self.function, {}))
 
 
-def has_nvidia_card(device: torch.device) -> bool:
+def is_nvidia_gpu(device: torch.device) -> bool:
     """Whether kernels can run on ``device``. (torch calls AMD GPUs "cuda" as well.)"""
     return device.type == "cuda" and torch.version.hip is None
 

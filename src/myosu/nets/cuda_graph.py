@@ -93,7 +93,7 @@ class GraphedMuZero:
             self._run_simulation()
         return self._answers(n)
 
-    def expand_on_card(self, parents: Tensor, actions: Tensor, slot: int) -> tuple[Tensor, Tensor, Tensor]:
+    def expand_on_gpu(self, parents: Tensor, actions: Tensor, slot: int) -> tuple[Tensor, Tensor, Tensor]:
         """``expand`` for a search whose trees are also on the GPU: int64 [capacity] tensors in, float32 tensors out."""
         policy, value, reward = self.imagine(parents, actions.clamp(min=0), slot)  # rows that are not read must be
         # valid indices

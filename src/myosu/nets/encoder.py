@@ -26,7 +26,7 @@ def to_tensors(observation: np.ndarray, device: torch.device | str = "cpu") -> O
             for name, part in observation_parts(observation).items()}
 
 
-def has_pictures(spec: EnvSpec) -> bool:
+def has_images(spec: EnvSpec) -> bool:
     """Whether a part of the observation is a board or an image."""
     return any(part.ndim == 4 for part in spec.parts().values())
 
@@ -75,22 +75,22 @@ class Encoder(nn.Module):
         bounds = spec.observation_bounds or [None] * len(sample)
         for part, range_ in zip(sample.values(), bounds, strict=True):
             shape = part.shape[1:]
-            picture = len(shape) == 3
-            self.norms.append(RunningNorm(shape) if normalize and not picture else nn.Identity())
+            is_image = len(shape) == 3
+            self.norms.append(RunningNorm(shape) if normalize and not is_image else nn.Identity())
             self.parts.append(
-                Picture(shape, part.dtype, range_, hidden[-1], channels, blocks, spec.channels_last(shape)) if picture
-                else layers(int(np.prod(shape)), hidden, activation, layer_norm))
-            self.features += hidden[-1] if picture or hidden else int(np.prod(shape))
+                ImageEncoder(shape, part.dtype, range_, hidden[-1], channels, blocks, spec.channels_last(shape))
+                if is_image else layers(int(np.prod(shape)), hidden, activation, layer_norm))
+            self.features += hidden[-1] if is_image or hidden else int(np.prod(shape))
 
         self.learns_scale = any(isinstance(module, (RunningNorm, Scale)) for module in self.modules())
-        if len(self.parts) == 1 and isinstance(self.parts[0], Picture) and self.parts[0].is_board:
+        if len(self.parts) == 1 and isinstance(self.parts[0], ImageEncoder) and self.parts[0].is_board:
             self.cells = self.parts[0].cells
 
     def forward(self, observation: Observation) -> tuple[Tensor, Tensor | None]:
         """Return the features and, for a single board, the output of the convolutions [n, *cells], else None."""
         if self.cells is not None:
             return self.parts[0].both(observation[self.names[0]])  # type: ignore[operator]
-        found = [part(observation[name] if isinstance(part, Picture) else norm(observation[name].float()))
+        found = [part(observation[name] if isinstance(part, ImageEncoder) else norm(observation[name].float()))
                  for name, norm, part in zip(self.names, self.norms, self.parts, strict=True)]
         return (found[0] if len(found) == 1 else torch.cat(found, dim=1)), None
 
@@ -110,7 +110,7 @@ class Encoder(nn.Module):
         for name, norm, part in zip(self.names, self.norms, self.parts, strict=True):
             if isinstance(norm, RunningNorm):
                 norm.observe(observation[name].float())
-            if isinstance(part, Picture):
+            if isinstance(part, ImageEncoder):
                 part.observe(observation[name].float())
 
 
@@ -153,7 +153,7 @@ def layers(inputs: int, hidden: tuple[int, ...], activation: type[nn.Module], la
     return nn.Sequential(*modules)
 
 
-class Picture(nn.Module):
+class ImageEncoder(nn.Module):
     """Encodes a board or an image, [n, *shape] → [n, width]; ``both`` also returns the output of the convolutions."""
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype, bounds: tuple[float, float] | None, width: int,

@@ -13,7 +13,7 @@ from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError
 from myosu.losses.categorical import Support
 from myosu.nets.cuda_graph import GraphedMuZero
-from myosu.nets.encoder import has_pictures
+from myosu.nets.encoder import has_images
 from myosu.nets.fused import FusedMuZero, fused
 from myosu.nets.int8 import Int8MuZero, int8_fits, to_bytes
 from myosu.nets.muzero import MuZeroNet
@@ -48,7 +48,7 @@ def choose_device(name: str = "auto") -> torch.device:
 def device_for(name: str, spec: EnvSpec) -> torch.device:
     """The device for a network on observations of ``spec``: as ``choose_device``, but ``auto`` chooses the CPU if no
     part is a board or an image, because small layers run faster there than on an accelerator."""
-    return torch.device("cpu") if name == "auto" and not has_pictures(spec) else choose_device(name)
+    return torch.device("cpu") if name == "auto" and not has_images(spec) else choose_device(name)
 
 
 def inference_model(net: MuZeroNet, precision: Precision, device: torch.device, batch: int,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from myosu.envs.vector import EnvSpec
-from myosu.nets.encoder import Encoder, Observation, has_pictures
+from myosu.nets.encoder import Encoder, Observation, has_images
 
 
 class Memory(nn.Module):
@@ -21,7 +21,7 @@ class Memory(nn.Module):
 
     def __init__(self, spec: EnvSpec, hidden: tuple[int, ...], channels: int, blocks: int, size: int) -> None:
         super().__init__()
-        self.encoder = Encoder(spec, hidden if has_pictures(spec) else (), channels, blocks)
+        self.encoder = Encoder(spec, hidden if has_images(spec) else (), channels, blocks)
         self.lstm = nn.LSTM(self.encoder.features, size, batch_first=True)
         self.features, self.state_size = self.encoder.features + size, 2 * size
 

@@ -33,7 +33,7 @@ class Prediction(NamedTuple):
     policy_logits: Tensor
 
 
-class Readings(NamedTuple):
+class HeadOutputs(NamedTuple):
     """The heads' outputs for the K + 1 latent states of B unrolls, flattened time-major.
 
     policy_logits: [(K + 1) B, A]. value_logits: [(K + 1) B, atoms]. reward_logits: [K B, atoms], of the imagined
@@ -132,13 +132,13 @@ class MuZeroNet(nn.Module):
         observations."""
         return [head for head in (self.policy, self.value, self.reward) if isinstance(head, ConvHead | CellHead)]
 
-    def read(self, latents: list[Tensor]) -> Readings:
+    def read(self, latents: list[Tensor]) -> HeadOutputs:
         """The outputs of all heads for ``latents``, each [B, ...], from ``unroll``."""
         first, heads, decoder = len(latents[0]), self.board_heads(), self.decoder
         if not heads:
             joined = torch.cat(latents)
             reward = None if self.reward is None else self.reward(joined[first:])
-            return Readings(self.policy(joined), self.value(joined), reward, None)
+            return HeadOutputs(self.policy(joined), self.value(joined), reward, None)
         # The heads' first layers are fused into one convolution, which reads each latent state once, while it is
         # cached.
         convs = [head.project for head in heads] + ([] if decoder is None else [decoder])
@@ -146,8 +146,8 @@ class MuZeroNet(nn.Module):
         projected = torch.cat([F.conv2d(latent, weight, bias) for latent in latents])
         parts = projected.split([conv.out_channels for conv in convs], dim=1)
         policy, value = (head.read(part) for head, part in zip(heads[:2], parts[:2], strict=True))
-        return Readings(policy, value, heads[2].read(parts[2][first:]) if len(heads) > 2 else None,
-                        None if decoder is None else parts[-1])
+        return HeadOutputs(policy, value, heads[2].read(parts[2][first:]) if len(heads) > 2 else None,
+                           None if decoder is None else parts[-1])
 
     def recurrent(self, latent: Tensor, action: Tensor) -> Prediction:
         """latent [B, ...], action int64 [B]."""

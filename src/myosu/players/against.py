@@ -72,7 +72,7 @@ class AgainstEnv:
     def send(self, actions: np.ndarray, env_ids: np.ndarray) -> None:
         reward, raw_reward, terminated = self._play(env_ids, actions)
         going = np.flatnonzero(~terminated)
-        lost, raw_lost, terminated[going] = self._answer(env_ids[going])
+        lost, raw_lost, terminated[going] = self._play_opponents(env_ids[going])
         reward[going] -= lost
         raw_reward[going] -= raw_lost
         reward += self.owed[env_ids, 0]
@@ -143,25 +143,25 @@ class AgainstEnv:
             self.histories[i] = []
         self._resigned[env_ids] = False
         self.returns[env_ids] = self.owed[env_ids] = self.opened[env_ids] = 0
-        over = self._open(env_ids) if open_randomly else np.zeros(len(env_ids), np.bool_)
+        over = self._play_openings(env_ids) if open_randomly else np.zeros(len(env_ids), np.bool_)
         waiting = env_ids[~over & (self.opened[env_ids] % 2 != self._seats(env_ids))]
-        lost, raw_lost, ended = self._answer(waiting)
+        lost, raw_lost, ended = self._play_opponents(waiting)
         self.owed[waiting] = -np.stack([lost, raw_lost], axis=1)
         again = np.concatenate([env_ids[over], waiting[ended]])
         if len(again):  # games that ended before the learner's first move
             assert open_randomly, "a game that ends with its first move"
             self._start(again, open_randomly=False)
 
-    def _open(self, env_ids: np.ndarray) -> np.ndarray:
+    def _play_openings(self, env_ids: np.ndarray) -> np.ndarray:
         """Play random opening moves and count them in ``opened``; here none. Returns bool [n], whether the opening
         ended the game."""
         return np.zeros(len(env_ids), np.bool_)
 
-    def _answer(self, env_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _play_opponents(self, env_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Play the opponent's moves. Returns its rewards, its raw rewards, and whether the games ended."""
         if not len(env_ids):
             return np.zeros(0, np.float32), np.zeros(0, np.float32), np.zeros(0, np.bool_)
-        actions = self._opponents_choose(env_ids)
+        actions = self._opponents_actions(env_ids)
         resigns = self._resigned[env_ids] = actions == RESIGNS
         reward, raw_reward = np.zeros((2, len(env_ids)), np.float32)
         ended = resigns.copy()
@@ -170,7 +170,7 @@ class AgainstEnv:
         reward[plays], raw_reward[plays], ended[plays] = self._play(env_ids[plays], actions[plays])
         return reward, raw_reward, ended
 
-    def _opponents_choose(self, env_ids: np.ndarray) -> np.ndarray:
+    def _opponents_actions(self, env_ids: np.ndarray) -> np.ndarray:
         return self.opponent.choose(self.states[env_ids], [self.histories[i] for i in env_ids])
 
     def _play(self, env_ids: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

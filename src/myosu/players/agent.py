@@ -11,7 +11,7 @@ import numpy as np
 from myosu import trust as trusted
 from myosu.algorithms import algorithm_of, load_settings
 from myosu.algorithms.interface import Agent, AgentState, known_positions
-from myosu.envs.course import Course, Position
+from myosu.envs.game_history import GameHistory, Position
 from myosu.envs.registry import Environment
 from myosu.errors import UserError
 from myosu.games.game import Game
@@ -70,9 +70,9 @@ class AgentPlayer:
         more: dict[str, Any] = {"simulations": simulations} if simulations else {}
         more |= known_positions(self._agent, states)
         if self.temperature:
-            thoughts = self._agent.think(observation, legal_mask(self._game, states), *stack_states(remembered),
-                                         **more)
-            actions, after = draw(thoughts.policy, self.temperature, self.rng), thoughts.state
+            analysis = self._agent.analyze(observation, legal_mask(self._game, states), *stack_states(remembered),
+                                           **more)
+            actions, after = draw(analysis.policy, self.temperature, self.rng), analysis.state
         else:
             actions, after = self._agent.act(observation, legal_mask(self._game, states), *stack_states(remembered),
                                              **more)
@@ -118,14 +118,14 @@ def earlier_turns(game: Game, seed: int, actions: Sequence[int], known: int = 0)
 
     known: skip the turns before this ply.
     """
-    course = Course(game, seed)
-    positions = [course.now, *(course.play(action) for action in actions)]
+    history = GameHistory(game, seed)
+    positions = [history.now, *(history.play(action) for action in actions)]
     seat = positions.pop().to_play
-    return [turn_at(course, position) for position in positions[known:] if position.to_play == seat]
+    return [turn_at(history, position) for position in positions[known:] if position.to_play == seat]
 
 
-def turn_at(course: Course, position: Position) -> Turn:
-    return Turn(course.observation(position), course.legal_actions(position), position.state)
+def turn_at(history: GameHistory, position: Position) -> Turn:
+    return Turn(history.observation(position), history.legal_actions(position), position.state)
 
 
 def recall(agent: Agent, turns: Sequence[Turn], state: AgentState | None = None) -> AgentState | None:

@@ -26,7 +26,7 @@ Network = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 def network_of(agent: Agent, game: Game, value: Agent | None = None) -> Network:
     """The network of an agent that was trained on the observations of ``game``, without the agent's own search.
 
-    Agents that search, and those of cloning and value, have a method ``evaluate``. For other agents, ``think`` returns
+    Agents that search, and those of cloning and value, have a method ``evaluate``. For other agents, ``analyze`` returns
     the network's outputs. value: another agent with the same observations, whose network gives the values instead.
     """
 
@@ -42,8 +42,8 @@ def network_of(agent: Agent, game: Game, value: Agent | None = None) -> Network:
 def _outputs(agent: Agent, observation: np.ndarray, legal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if hasattr(agent, "evaluate"):
         return agent.evaluate(observation, legal)
-    thoughts = agent.think(observation, legal)
-    return thoughts.value, np.log(np.maximum(thoughts.policy, 1e-12)).astype(np.float32)
+    analysis = agent.analyze(observation, legal)
+    return analysis.value, np.log(np.maximum(analysis.policy, 1e-12)).astype(np.float32)
 
 
 def analyst_of(agent: Agent, game: Game) -> APVPlayer:
@@ -101,11 +101,11 @@ class APVPlayer:
 
     def choose(self, states: np.ndarray, histories: list[History], simulations: int | None = None) -> np.ndarray:
         """As ``Player.choose``. simulations: per move in this call."""
-        trees = self.think(states, histories, simulations)
+        trees = self.analyze(states, histories, simulations)
         return np.array([self._move(tree) for tree in trees], np.int64)
 
-    def think(self, states: np.ndarray, histories: Sequence[History], simulations: int | None = None,
-              goes_on: Callable[[list[GameTree]], bool] = lambda trees: True) -> list[GameTree]:
+    def analyze(self, states: np.ndarray, histories: Sequence[History], simulations: int | None = None,
+                goes_on: Callable[[list[GameTree]], bool] = lambda trees: True) -> list[GameTree]:
         """Search and return the trees of the games. goes_on: called after every batch; False ends the search."""
         trees = [self._tree_of(states[i:i + 1], history) for i, history in enumerate(histories)]
         self._trees = {tuple(history): tree for history, tree in zip(histories, trees, strict=True)}
@@ -121,7 +121,7 @@ class APVPlayer:
 
     def _move(self, tree: GameTree) -> int:
         best, resign = tree.best_child(), self.config.resign
-        return RESIGNS if resign is not None and tree.share(best) < resign else int(tree.nodes["action"][best])
+        return RESIGNS if resign is not None and tree.scaled_value(best) < resign else int(tree.nodes["action"][best])
 
     def _tree_of(self, state: np.ndarray, history: History) -> GameTree:
         """The kept tree of this game, advanced to the position after ``history``, or a new tree."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from myosu.algorithms.interface import AgentState, Thoughts
+from myosu.algorithms.interface import AgentState, Analysis
 from myosu.errors import UserError
 from myosu.players.apv import APVPlayer, GameTree
 
@@ -23,29 +23,29 @@ class APVAgent:
     def act(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
             starts: np.ndarray | None = None, simulations: int | None = None,
             positions: np.ndarray | None = None) -> tuple[np.ndarray, None]:
-        return self.think(observation, legal_actions, simulations=simulations, positions=positions).action, None
+        return self.analyze(observation, legal_actions, simulations=simulations, positions=positions).action, None
 
-    def think(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
-              starts: np.ndarray | None = None, simulations: int | None = None,
-              positions: np.ndarray | None = None) -> Thoughts:
-        """As ``Agent.think``. ``parts`` holds "prior" and, for the parts that the player has, "value" and "rollouts":
+    def analyze(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
+                starts: np.ndarray | None = None, simulations: int | None = None,
+                positions: np.ndarray | None = None) -> Analysis:
+        """As ``Agent.analyze``. ``parts`` holds "prior" and, for the parts that the player has, "value" and "rollouts":
         their mean evaluation of each tried action, NaN for the others."""
         if positions is None:
             raise UserError(f"{self.player.name} searches by the rules and needs the true states: pass positions.")
         self.player.forget()
-        trees = self.player.think(positions, [[] for _ in positions], simulations)
+        trees = self.player.analyze(positions, [[] for _ in positions], simulations)
         visits = np.zeros(legal_actions.shape, np.int32)
         for row, tree in zip(visits, trees, strict=True):
             children = tree.children()
             row[tree.nodes["action"][children]] = tree.nodes["visits"][children]
         best = [tree.best_child() for tree in trees]
-        told = [self._parts(tree) for tree in trees]
-        return Thoughts(
+        parts = [self._parts(tree) for tree in trees]
+        return Analysis(
             np.array([int(tree.nodes["action"][k]) for tree, k in zip(trees, best, strict=True)], np.int64),
             (visits / np.maximum(1, visits.sum(axis=1, keepdims=True))).astype(np.float32),
             np.array([tree.nodes["value"][0] for tree in trees], np.float32), visits,
             [tree.line(k, LINE) for tree, k in zip(trees, best, strict=True)],
-            parts={name: np.stack([parts[name] for parts in told]) for name in told[0]})
+            parts={name: np.stack([part[name] for part in parts]) for name in parts[0]})
 
     def _parts(self, tree: GameTree) -> dict[str, np.ndarray]:
         nodes, edges = tree.nodes, tree.edges

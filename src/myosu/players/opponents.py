@@ -62,7 +62,7 @@ def make_opponent(text: str, game: Game, simulations: int | None = None, seed: i
     raise UserError(f"There is no opponent {text!r}, and no such folder. {hint}Opponents: {SPELLINGS}.")
 
 
-def settle_opponent(text: str, environment: Environment, inside: bool = False) -> str:
+def resolve_opponent(text: str, environment: Environment, inside: bool = False) -> str:
     """``text`` as stored in a run's configuration, with an absolute path. Raises UserError if ``environment`` has no
     such opponent.
 

@@ -8,35 +8,35 @@ import numpy as np
 
 from myosu.evaluation.comparison import curve_interval, interquartile_mean
 from myosu.plots.figure import COLOURS, figure
-from myosu.runs.curves import LABELS, Course, Curve
+from myosu.runs.curves import LABELS, Curve, XAxis
 
 #: Number of points of a curve, spread evenly over the range that all runs have reached.
 _POINTS = 60
 
 
-def common_course(curves: list[Curve]) -> np.ndarray:
+def common_x(curves: list[Curve]) -> np.ndarray:
     """float64 [points]: evenly spaced from the latest first evaluation to the earliest last one."""
-    return np.linspace(max(curve.course[0] for curve in curves), min(curve.course[-1] for curve in curves), _POINTS)
+    return np.linspace(max(curve.x[0] for curve in curves), min(curve.x[-1] for curve in curves), _POINTS)
 
 
-def on_course(curves: list[Curve], course: np.ndarray) -> np.ndarray:
+def interpolate(curves: list[Curve], x: np.ndarray) -> np.ndarray:
     """float64 [runs, points]: evaluations, linearly interpolated."""
-    return np.stack([np.interp(course, curve.course, curve.mean) for curve in curves])
+    return np.stack([np.interp(x, curve.x, curve.mean) for curve in curves])
 
 
-def plot_comparison(groups: dict[str, list[list[Curve]]], output: Path, course: Course, title: str) -> None:
+def plot_comparison(groups: dict[str, list[list[Curve]]], output: Path, x_axis: XAxis, title: str) -> None:
     """Draw sample-efficiency curves of the ``groups``, by name, each with the curves of every game, into ``output``, a
     .png or .svg. The rewards of several games must be normalised."""
-    points = common_course([curve for group in groups.values() for game in group for curve in game])
+    points = common_x([curve for group in groups.values() for game in group for curve in game])
     with figure(output) as (_, axes):
         for (name, group), colour in zip(groups.items(), COLOURS, strict=False):
-            curves = [on_course(game, points) for game in group]
+            curves = [interpolate(game, points) for game in group]
             pooled = np.concatenate(curves)
             axes.fill_between(points, *curve_interval(curves), color=colour, alpha=0.18, linewidth=0)
             axes.plot(points, interquartile_mean(pooled, axis=0), color=colour, label=f"{name} ({len(pooled)} runs)")
             axes.plot(points, pooled.T, color=colour, linewidth=0.6, alpha=0.35)
         axes.set_title(title)
-        axes.set_xlabel(LABELS[course])
+        axes.set_xlabel(LABELS[x_axis])
         axes.set_ylabel("interquartile mean of the reward")
         axes.margins(x=0.02)
         axes.legend(loc="best")

@@ -27,19 +27,19 @@ def plot_ratings(standings: Standings, output: Path) -> None:
     updates = {line: [standings.entrants[i].update or 0 for i in players] for line, players in lines.items()}
     minutes = {line: minutes_at(Path(line[0]), updates[line]) for line in lines}
     timed = all(found is not None for found in minutes.values())
-    courses = {line: np.asarray(minutes[line] if timed else updates[line], np.float64) for line in lines}
-    longest = max(course.max() for course in courses.values())
+    xs = {line: np.asarray(minutes[line] if timed else updates[line], np.float64) for line in lines}
+    longest = max(x.max() for x in xs.values())
     with figure(output, height=5.5) as (_, axes):
         for k, (line, players) in enumerate(sorted(lines.items(), key=lambda item: -len(item[1]))):
-            course = courses[line]
+            x = xs[line]
             if len(players) == 1:  # usually the same checkpoint with other simulations: draw it beside, not on top
-                course = course + 0.012 * k * longest
-            order = np.argsort(course)
+                x = x + 0.012 * k * longest
+            order = np.argsort(x)
             chosen, colour = np.array(players)[order], COLOURS[k % len(COLOURS)]
             elo, ends = standings.elo[chosen], standings.interval[chosen]
             name = Path(line[0]).name + (f", {line[1]} simulations" if line[1] else "")
-            axes.vlines(course[order], *ends.T, color=colour, linewidth=0.8, alpha=0.35)
-            axes.errorbar(course[order], elo, yerr=standings.half_width[chosen], color=colour, label=name,
+            axes.vlines(x[order], *ends.T, color=colour, linewidth=0.8, alpha=0.35)
+            axes.errorbar(x[order], elo, yerr=standings.half_width[chosen], color=colour, label=name,
                           elinewidth=2.2, marker=MARKERS[k % len(MARKERS)], markersize=5)
         low, high = axes.get_ylim()
         low, high = min(low, standings.elo.min() - 30), max(high, standings.elo.max() + 30)

@@ -10,7 +10,7 @@ import torch
 
 from myosu.algorithms import alphazero, dqn, muesli, muzero, ppo
 from myosu.algorithms.interface import Agent
-from myosu.envs.course import Course
+from myosu.envs.game_history import GameHistory
 from myosu.errors import UserError
 from myosu.games import Game
 from myosu.games.bubble import PATH_POINTS
@@ -59,23 +59,23 @@ def _grid_by_playing(game: Game, games: int = 10) -> dict[str, Any] | None:
     columns, rng = game.observation_shape[2], np.random.default_rng(0)
     drops = True
     for seed in range(games):
-        course = Course(game, seed)
-        while not course.now.over:
-            planes = course.observation(course.now)[:2]
+        history = GameHistory(game, seed)
+        while not history.now.over:
+            planes = history.observation(history.now)[:2]
             if ((planes != 0) & (planes != 1)).any() or planes.all(axis=0).any():
                 return None
-            before, legal = pieces(course, course.now), np.flatnonzero(course.legal_actions()).tolist()
+            before, legal = pieces(history, history.now), np.flatnonzero(history.legal_actions()).tolist()
             filled = []
             for action in legal:
                 if action != game.pass_action:
-                    cells = np.flatnonzero((before == 0) & (pieces(course, course.after(course.now, action)) != 0))
+                    cells = np.flatnonzero((before == 0) & (pieces(history, history.after(history.now, action)) != 0))
                     if len(cells) != 1:
                         return None
                     filled.append(int(cells[0]))
                     drops &= cells[0] % columns == action
             if len(set(filled)) < len(filled):
                 return None
-            course.play(int(rng.choice(legal)))
+            history.play(int(rng.choice(legal)))
     return {"kind": "grid", "drops": bool(drops)}
 
 

@@ -200,8 +200,8 @@ class OutputOf(nn.Module):
         if self.memory is None:
             return self.net(observation)
         x, _ = self.memory.encoder(observation)
-        seen, after = self.memory.remember(x[:, None], given[-1])
-        return self.net(seen), after
+        encoded, after = self.memory.remember(x[:, None], given[-1])
+        return self.net(encoded), after
 
 
 @torch.inference_mode()
@@ -241,8 +241,8 @@ def _policy_part(agent: ppo.Agent, net: ppo.ActorCritic, observation: np.ndarray
 @torch.inference_mode()
 def _soft_part(player: sac.ActingNetwork, observation: np.ndarray, inputs: dict[str, Tensor]) -> Part:
     memory = np.random.default_rng(0).normal(size=(BATCH, player.state_size)).astype(np.float32)
-    seen, after = player.see(observation, memory)
-    expected = {"policy": player.net(seen).cpu().numpy()}
+    encoded, after = player.encode(observation, memory)
+    expected = {"policy": player.net(encoded).cpu().numpy()}
     net = nn.Sequential(player.encoder.cpu(), player.net.cpu())
     module = OutputOf(net, list(observation_parts(observation)), player.memory and player.memory.cpu())
     if player.memory is None:

@@ -17,7 +17,7 @@ from myosu.algorithms import dqn, ppo
 from myosu.errors import UserError
 from myosu.games import Game
 from myosu.nets.conv_norm import ResidualBlock
-from myosu.nets.encoder import ActionHead, Encoder, Picture, RunningNorm, _Residual, _Stem
+from myosu.nets.encoder import ActionHead, Encoder, ImageEncoder, RunningNorm, _Residual, _Stem
 from myosu.nets.layers import CellHead, ConvHead
 from myosu.nets.muzero import (
     ActionPlanes,
@@ -294,7 +294,7 @@ def of_dqn(programs: Programs, net: dqn.QNet) -> dict[str, Any]:
 def _encode(programs: Programs, encoder: Encoder) -> tuple[Place, Place | None]:
     """The features and, for a board, the output of the convolutions."""
     part, norm = encoder.parts[0], encoder.norms[0]
-    if not isinstance(part, Picture):
+    if not isinstance(part, ImageEncoder):
         x = programs.vector()
         if isinstance(norm, RunningNorm):
             scale = 1 / (norm.variance.float() + 1e-8).sqrt()

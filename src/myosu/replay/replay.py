@@ -25,7 +25,7 @@ Columns = dict[str, tuple[tuple[int, ...], Any]]
 
 
 #: Fraction of the machine's memory that a replay may use.
-MEMORY_SHARE = 0.5
+MEMORY_FRACTION = 0.5
 
 
 def row_bytes(columns: Columns) -> int:
@@ -34,11 +34,11 @@ def row_bytes(columns: Columns) -> int:
 
 
 def fitting_capacity(columns: Columns, capacity: int, warn: bool = True) -> int:
-    """``capacity``, or the number of positions that fit into ``MEMORY_SHARE`` of the machine's memory, with a warning.
+    """``capacity``, or the number of positions that fit into ``MEMORY_FRACTION`` of the memory, with a warning.
     Checked before allocation, because memory is only used up as the replay fills, so a run would fail hours later.
     Raises UserError if not even one position fits."""
     memory = machine_memory()
-    fits = capacity if memory is None else int(MEMORY_SHARE * memory / row_bytes(columns))
+    fits = capacity if memory is None else int(MEMORY_FRACTION * memory / row_bytes(columns))
     if fits >= capacity:
         return capacity
     if fits < 1:
@@ -46,7 +46,7 @@ def fitting_capacity(columns: Columns, capacity: int, warn: bool = True) -> int:
                         f"{(memory or 0) / 2**30:.1f}: make the observation smaller.")
     if warn:
         warnings.warn(f"replay_capacity = {fits:,}, because {capacity:,} positions would take "
-                      f"{capacity * row_bytes(columns) / 2**30:.1f} GiB, more than {MEMORY_SHARE:.0%} of this "
+                      f"{capacity * row_bytes(columns) / 2**30:.1f} GiB, more than {MEMORY_FRACTION:.0%} of this "
                       f"machine's {(memory or 0) / 2**30:.1f} GiB.", stacklevel=1)
     return fits
 

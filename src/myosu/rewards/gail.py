@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError
-from myosu.nets.encoder import Encoder, acts_by_cell, has_pictures, layers, to_tensors
+from myosu.nets.encoder import Encoder, acts_by_cell, has_images, layers, to_tensors
 from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.rewards.signals import Steps
 
@@ -38,7 +38,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, spec: EnvSpec, action_size: int, hidden: tuple[int, ...]) -> None:
         super().__init__()
-        self.encoder = Encoder(spec, hidden[-1:] if has_pictures(spec) else (), blocks=0, normalize=True)
+        self.encoder = Encoder(spec, hidden[-1:] if has_images(spec) else (), blocks=0, normalize=True)
         self.by_cell = acts_by_cell(action_size, self.encoder.cells)
         inputs = self.encoder.features + action_size
         if self.encoder.cells is not None and self.by_cell:

@@ -67,11 +67,11 @@ class ICM(LearntCuriosity):
 
     def loss(self, steps: Steps) -> Tensor:
         phi, after, action = self._inputs(steps)
-        told = self.net.inverse(torch.cat([phi, after], dim=1))
+        predicted = self.net.inverse(torch.cat([phi, after], dim=1))
         if self.continuous:
-            inverse = (told - action).square().sum(1)
+            inverse = (predicted - action).square().sum(1)
         else:
-            log_probs = [F.log_softmax(logits, dim=1) for logits in told.split(self.branches, dim=1)]
+            log_probs = [F.log_softmax(logits, dim=1) for logits in predicted.split(self.branches, dim=1)]
             inverse = -(torch.cat(log_probs, dim=1) * action).sum(1)
         forwards = self._forward_error(phi.detach(), after.detach(), action)
         return ((1.0 - BETA) * inverse + BETA * forwards).mean()

@@ -11,12 +11,12 @@ from typing import Any, Literal, NotRequired, TypedDict
 import numpy as np
 
 from myosu.errors import UserError
-from myosu.runs.reading import Count, DamagedValue, Finite, Share, parse_line, read_lines
+from myosu.runs.reading import Count, DamagedValue, Finite, Fraction, parse_line, read_lines
 from myosu.runs.run import open_run
 
-Course = Literal["minutes", "env_steps", "updates"]
-LABELS: dict[Course, str] = {"minutes": "minutes of training", "env_steps": "steps in the environment",
-                             "updates": "gradient steps"}
+XAxis = Literal["minutes", "env_steps", "updates"]
+LABELS: dict[XAxis, str] = {"minutes": "minutes of training", "env_steps": "steps in the environment",
+                            "updates": "gradient steps"}
 #: Field of each x axis in the two kinds of lines.
 _KEYS = {"evaluation": {"minutes": "training_seconds", "env_steps": "env_steps", "updates": "update"},
          "training": {"minutes": "seconds", "env_steps": "env_steps", "updates": "update"}}
@@ -51,9 +51,9 @@ class EvaluationLine(TypedDict):
     opponent: NotRequired[str]
     mean_raw_reward: NotRequired[Finite]
     mean_length: NotRequired[Finite]
-    win_rate: NotRequired[Share]
-    draw_rate: NotRequired[Share]
-    loss_rate: NotRequired[Share]
+    win_rate: NotRequired[Fraction]
+    draw_rate: NotRequired[Fraction]
+    loss_rate: NotRequired[Fraction]
     win_rate_ci95: NotRequired[tuple[Finite, Finite]]
 
 
@@ -67,7 +67,7 @@ _HEAD = 256
 class Curve:
     """Learning curve of one run.
 
-    course (the x values), mean: float64 [evaluations]. interval: float64 [evaluations, 2], the 95 % interval.
+    x, mean: float64 [evaluations]. interval: float64 [evaluations, 2], the 95 % interval.
     episodes: float64 [records, 2], x value and mean return of the training episodes; empty in two-player games, where
     the agent plays both sides. opponents: the distinct opponents of the evaluations; empty in single-player games.
     """
@@ -75,14 +75,14 @@ class Curve:
     name: str
     game: str
     two_players: bool
-    course: np.ndarray
+    x: np.ndarray
     mean: np.ndarray
     interval: np.ndarray
     episodes: np.ndarray
     opponents: list[str]
 
 
-def read_curve(folder: Path, course: Course = "minutes") -> Curve:
+def read_curve(folder: Path, x_axis: XAxis = "minutes") -> Curve:
     """Read the curve of the run in ``folder``. Raises UserError if there is nothing to draw."""
     run = open_run(folder)
     lines = list(read_lines(run.folder / "metrics.jsonl", MetricsLine))
@@ -93,10 +93,10 @@ def read_curve(folder: Path, course: Course = "minutes") -> Curve:
         raise UserError(f"{folder} has not been evaluated yet, so there is nothing to draw.")
     return Curve(
         name=run.folder.resolve().name, game=run.config.game, two_players=two_players,
-        course=_courses(folder, evaluations, course),
+        x=_x_values(folder, evaluations, x_axis),
         mean=np.array([line["mean_reward"] for line in evaluations]),
         interval=np.array([line["mean_reward_ci95"] for line in evaluations]).reshape(-1, 2),
-        episodes=np.stack([_courses(folder, played, course),
+        episodes=np.stack([_x_values(folder, played, x_axis),
                            np.array([line["episodes/reward_mean"] for line in played])], axis=1),
         opponents=list(dict.fromkeys(line["opponent"] for line in evaluations if "opponent" in line)),
     )
@@ -159,13 +159,13 @@ class LiveMetrics:
         """float64 [records with this number], as written, including NaN and infinity."""
         return np.array(self._values.get(name, ()), np.float64)
 
-    def at(self, name: str, course: Course) -> np.ndarray:
+    def at(self, name: str, x_axis: XAxis) -> np.ndarray:
         """float64 [records with this number]: their x values, NaN where not recorded."""
-        return np.array(self._courses[course])[np.array(self._rows.get(name, ()), np.intp)]
+        return np.array(self._x_values[x_axis])[np.array(self._rows.get(name, ()), np.intp)]
 
-    def points(self, name: str, course: Course) -> np.ndarray:
+    def points(self, name: str, x_axis: XAxis) -> np.ndarray:
         """float64 [points, 2]: ``at`` and ``values``, where both are finite."""
-        points = np.stack([self.at(name, course), self.values(name)], axis=1)
+        points = np.stack([self.at(name, x_axis), self.values(name)], axis=1)
         return points[np.isfinite(points).all(axis=1)]
 
     def _forget(self) -> None:
@@ -175,7 +175,7 @@ class LiveMetrics:
         self.latest: dict[str, Any] = {}
         self.damaged = 0
         # Columns, because one dictionary per line of a long run would take too much memory.
-        self._courses: dict[Course, array[float]] = {course: array("d") for course in LABELS}
+        self._x_values: dict[XAxis, array[float]] = {x_axis: array("d") for x_axis in LABELS}
         self._rows: dict[str, array[int]] = {}
         self._values: dict[str, array[float]] = {}
 
@@ -190,9 +190,9 @@ class LiveMetrics:
             self.latest = line
             numbers = {name: value for name, value in line.items()
                        if type(value) in (int, float) and name not in keys.values()}
-        row = len(self._courses["minutes"])
-        for course, values in self._courses.items():
-            found = course_of(line, course)
+        row = len(self._x_values["minutes"])
+        for x_axis, values in self._x_values.items():
+            found = x_value(line, x_axis)
             values.append(np.nan if found is None else found)
         for name, value in numbers.items():
             self._rows.setdefault(name, array("q")).append(row)
@@ -219,15 +219,15 @@ def smooth(points: np.ndarray, width: float) -> np.ndarray:
     return np.stack([x, (sums[high] - sums[low]) / (high - low)], axis=1)
 
 
-def course_of(line: dict[str, Any], course: Course) -> float | None:
+def x_value(line: dict[str, Any], x_axis: XAxis) -> float | None:
     """The x value of a line of metrics.jsonl; None if the line does not have it."""
-    value = line.get(_KEYS[line["kind"]][course])
-    return None if value is None else float(value) / (60 if course == "minutes" else 1)
+    value = line.get(_KEYS[line["kind"]][x_axis])
+    return None if value is None else float(value) / (60 if x_axis == "minutes" else 1)
 
 
-def _courses(folder: Path, lines: list[dict[str, Any]], course: Course) -> np.ndarray:
-    courses = [course_of(line, course) for line in lines]
-    if None in courses:
-        raise UserError(f"{folder} keeps no {LABELS[course]} with its evaluations (it was made by an earlier version); "
+def _x_values(folder: Path, lines: list[dict[str, Any]], x_axis: XAxis) -> np.ndarray:
+    x_values = [x_value(line, x_axis) for line in lines]
+    if None in x_values:
+        raise UserError(f"{folder} keeps no {LABELS[x_axis]} with its evaluations (it was made by an earlier version); "
                         "draw it with --x minutes or --x updates.")
-    return np.array(courses, np.float64)
+    return np.array(x_values, np.float64)

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, NotRequired, TextIO, TypedDict
 import numpy as np
 
 from myosu import trust
-from myosu.envs.course import Course, replay
+from myosu.envs.game_history import GameHistory, replay
 from myosu.envs.playback import Move, play_through
 from myosu.envs.registry import Environment, load_environment
 from myosu.errors import UserError
@@ -149,19 +149,19 @@ class GameRecord:
         trust.require([trust.source_of(self.game, self.kwargs)], "The record of this game")
         return load_environment(self.game, self.kwargs, self.rewards)
 
-    def course(self, game: Game | None = None) -> Course:
+    def history(self, game: Game | None = None) -> GameHistory:
         """Replay a native game, by the rules of ``game`` if given. Raises UserError if the result is another one."""
         seed, actions = self.seed_and_actions()
         if not all(type(action) is int for action in actions):
             raise UserError("The game's actions must be whole numbers.")
         game = game or self.environment().rules
-        course = replay(game, seed, actions)
-        now = course.now
+        history = replay(game, seed, actions)
+        now = history.now
         if not self.adjudicated and not (self._agrees(now.returns) and (now.terminated, now.truncated) == (
                 self.terminated, self.truncated)):
             raise UserError(f"This game of {game.name} was written with the returns {self.returns}; played again it "
                             f"has {list(now.returns)}. The rules have changed since, or the file has.")
-        return course
+        return history
 
     def moves(self, environment: Environment | None = None) -> Iterator[Move]:
         """Replay the game, native or of Gymnasium, and yield every move with the player's observation.

@@ -16,7 +16,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from myosu.envs.course import Course
+from myosu.envs.game_history import GameHistory
 from myosu.envs.playback import Move, actions_of
 from myosu.envs.registry import Environment
 from myosu.envs.single_game import SingleGame
@@ -154,11 +154,11 @@ def _played(environment: Environment, record: GameRecord) -> tuple[list[Any], di
     seed, played = record.seed_and_actions()
     actions = actions_of(environment.spec, played)
     if environment.game is not None:
-        course = Course(environment.game, seed)
-        positions = [course.now, *(course.play(int(action)) for action in actions)]
+        history = GameHistory(environment.game, seed)
+        positions = [history.now, *(history.play(int(action)) for action in actions)]
         totals = [position.returns[0] for position in positions]
-        masks = [course.legal_actions(position).astype(np.int8) for position in positions]
-        return [course.observation(position) for position in positions], {MASK: masks}, np.diff(totals).tolist()
+        masks = [history.legal_actions(position).astype(np.int8) for position in positions]
+        return [history.observation(position) for position in positions], {MASK: masks}, np.diff(totals).tolist()
     assert environment.maker is not None
     with environment.maker.opened() as env:
         observation, info = env.reset(seed=seed)

@@ -46,7 +46,7 @@ class Pattern:
 Count = Annotated[int, Range(0, 2**63 - 1)]
 Seed = Annotated[int, Range(0, 2**64 - 1)]
 Finite = Annotated[float, Range()]
-Share = Annotated[float, Range(0, 1)]
+Fraction = Annotated[float, Range(0, 1)]
 #: The name of a file in a known folder, which cannot be a path to another folder.
 FileName = Annotated[str, Pattern(r"\w[\w.-]*")]
 

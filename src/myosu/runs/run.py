@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from myosu import trust as trusted
-from myosu.envs.given import code_of
 from myosu.envs.making import absolute_name
+from myosu.envs.python_objects import code_of
 from myosu.errors import UserError
 from myosu.runs.config import LIMITS, RunConfig, shape_of
 from myosu.runs.files import ABANDONED, clear_parts, hold_folder, remove, write_json, writing_to

@@ -75,33 +75,33 @@ def _go(record: GameRecord, game: Game) -> str:
     """The SGF of a game of Go, with comments at the moves that no player chose."""
     from myosu.games.go.sgf import CLEANUP, RANDOM, GoRecord, format_sgf
 
-    course = record.course(game)
+    history = record.history(game)
     comments, cleaning = [""] * record.length, True
     for ply in reversed(range(record.length)):
-        cleaning &= ply in record.unchosen or course.actions[ply] == game.pass_action
+        cleaning &= ply in record.unchosen or history.actions[ply] == game.pass_action
         comments[ply] = CLEANUP if cleaning else RANDOM if ply in record.unchosen else ""
     assert game.score is not None
-    score, colour = game.score(course.now.state), "B" if record.returns[0] > 0 else "W"
+    score, colour = game.score(history.now.state), "B" if record.returns[0] > 0 else "W"
     over = record.terminated or record.truncated
     result = "" if not over else f"{colour}+R" if record.adjudicated else "0" if score == 0 else (
         f"{colour}+{abs(score):.1f}")
     black, white = _names(record)
-    return format_sgf(GoRecord(game.observation_shape[-1], course.actions, float(course.now.state["komi"]), result,
+    return format_sgf(GoRecord(game.observation_shape[-1], history.actions, float(history.now.state["komi"]), result,
                                black, white, comments))
 
 
 def _othello(record: GameRecord, game: Game) -> str:
     """The SGF of a game of Othello. Squares are letters for column and row; a pass is empty."""
-    course = record.course(game)
+    history = record.history(game)
     black, white = (name.replace("\\", "\\\\").replace("]", "\\]") for name in _names(record))
     lead = round(2 * record.returns[0])
     margin = "R" if record.adjudicated else "" if game.rewards == "outcome" else str(abs(lead))
     result = "0" if lead == 0 else f"{'B' if lead > 0 else 'W'}+{margin}"
     root = f"(;FF[4]GM[2]SZ[8]CA[UTF-8]AP[Myosu]PB[{black}]PW[{white}]"
-    root += f"RE[{result}]" if course.now.over or record.adjudicated else ""
+    root += f"RE[{result}]" if history.now.over or record.adjudicated else ""
     letters = "abcdefgh"
     moves = [f";{'BW'[ply % 2]}[{'' if action == 64 else letters[action % 8] + letters[action // 8]}]"
-             for ply, action in enumerate(course.actions)]
+             for ply, action in enumerate(history.actions)]
     lines = ["".join(moves[k:k + 12]) for k in range(0, len(moves), 12)]
     return "\n".join([root, *lines]) + ")\n"
 

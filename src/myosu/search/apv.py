@@ -69,11 +69,12 @@ class APVTree:
     value_range: the lowest value, which is that of a virtual loss, and the highest.
     """
 
-    def __init__(self, config: APVConfig, num_actions: int, value_range: tuple[float, float], room: int = 64) -> None:
+    def __init__(self, config: APVConfig, num_actions: int, value_range: tuple[float, float],
+                 capacity: int = 64) -> None:
         self.config, self.value_range, self.used = config, value_range, 1
-        self.nodes = np.zeros(room, kernels.Node)
-        self.edges = np.zeros(room, Edge)
-        self.priors = np.empty((room, num_actions), np.float32)
+        self.nodes = np.zeros(capacity, kernels.Node)
+        self.edges = np.zeros(capacity, Edge)
+        self.priors = np.empty((capacity, num_actions), np.float32)
         make_root(self.nodes, self.edges)
 
     @property
@@ -137,7 +138,7 @@ class APVTree:
             index = int(children[self.nodes["visits"][children].argmax()])
         return line
 
-    def share(self, index: int) -> float:
+    def scaled_value(self, index: int) -> float:
         """The Q of a node, rescaled from ``value_range`` to [−1, 1]."""
         low, high = self.value_range
         return 2 * (float(self.nodes[index]["q"]) - low) / (high - low) - 1
@@ -155,10 +156,10 @@ class APVTree:
         return kept[:self.used]
 
     def _grow(self, needed: int) -> None:
-        room = max(needed, 2 * len(self.nodes))
+        capacity = max(needed, 2 * len(self.nodes))
         for name in ("nodes", "edges", "priors"):
             old = getattr(self, name)
-            new = np.empty((room, *old.shape[1:]), old.dtype)
+            new = np.empty((capacity, *old.shape[1:]), old.dtype)
             new[:self.used] = old[:self.used]
             setattr(self, name, new)
 

@@ -15,7 +15,7 @@ from myosu.sources.source import Source
 from myosu.sources.threads import ActorThreads
 
 #: Number of actors that share a GPU with the learner: while two search, the third steps its environments.
-CARD_ACTORS = 3
+GPU_ACTORS = 3
 
 
 def make_source(config: RunConfig, cluster: str | None = None) -> Source:
@@ -29,7 +29,7 @@ def make_source(config: RunConfig, cluster: str | None = None) -> Source:
     if not count:
         return ActorInTurn(config)
     # Processes would take turns on the GPU; threads of one process use it concurrently.
-    return ActorThreads(config, count) if on_card(config) else ActorProcesses(config, count)
+    return ActorThreads(config, count) if on_gpu(config) else ActorProcesses(config, count)
 
 
 def actor_count(config: RunConfig) -> int:
@@ -40,9 +40,9 @@ def actor_count(config: RunConfig) -> int:
         return config.train.actors
     if algorithm_of(config).SOURCE != "processes":
         return 0
-    return CARD_ACTORS if on_card(config) else max(1, (os.cpu_count() or 1) - 1)
+    return GPU_ACTORS if on_gpu(config) else max(1, (os.cpu_count() or 1) - 1)
 
 
-def on_card(config: RunConfig) -> bool:
+def on_gpu(config: RunConfig) -> bool:
     """Whether actors and learner use the same CUDA device."""
     return choose_device(getattr(load_settings(config), "device", "cpu")).type == "cuda"

@@ -38,7 +38,7 @@ class ActorInTurn:
             actor.env.close()
             raise
 
-    def hold(self, back: bool) -> None:
+    def set_paused(self, paused: bool) -> None:
         """Does nothing: the actor steps only when the learner asks for it."""
 
     def waits(self) -> dict[str, float]:

@@ -11,7 +11,7 @@ from safetensors.torch import load
 
 from myosu import trust
 from myosu.algorithms.interface import Actor
-from myosu.envs.given import unpack_given
+from myosu.envs.python_objects import unpack_object
 from myosu.errors import UserError
 from myosu.randomness import derive_seed, prepare_process
 from myosu.runs.config import RunConfig
@@ -27,8 +27,8 @@ REPORT_EPISODES, REPORT_LEAST_SECONDS = 32, 0.1
 class NodeActor:
     """The ``start``-th actor of the run, in a Ray worker process."""
 
-    def __init__(self, config_json: dict[str, Any], given: bytes, agreed: frozenset[str], start: int) -> None:
-        self.config_json, self.given, self.agreed, self.start = config_json, given, agreed, start
+    def __init__(self, config_json: dict[str, Any], packed_object: bytes, agreed: frozenset[str], start: int) -> None:
+        self.config_json, self.packed_object, self.agreed, self.start = config_json, packed_object, agreed, start
         self.actor: Actor | None = None
 
     def play(self, version: int, weights: bytes | None) -> Delivery:
@@ -55,7 +55,7 @@ class NodeActor:
     def make(self) -> Actor:
         trust.agree(*self.agreed)
         prepare_process(derive_seed(self.config_json["train"]["seed"], 4, self.start))
-        unpack_given(self.given)
+        unpack_object(self.packed_object)
         if "device" in self.config_json["algorithm_config"]:
             self.config_json["algorithm_config"]["device"] = "cpu"  # Ray reserved one core; the GPU is the learner's
         return make_actor(RunConfig.from_json(self.config_json), self.start)

@@ -141,20 +141,20 @@ class AgainstPool(AgainstEnv):
         self.facing[env_ids] = self.pool.draw(len(env_ids), self.facing)
         super()._start(env_ids, open_randomly)
 
-    def _open(self, env_ids: np.ndarray) -> np.ndarray:
+    def _play_openings(self, env_ids: np.ndarray) -> np.ndarray:
         opening = self.pool.rng.integers(0, self.pool.settings.opening_plies + 1, len(env_ids))
         over = np.zeros(len(env_ids), np.bool_)
         for ply in range(opening.max(initial=0)):
             going = np.flatnonzero((opening > ply) & ~over)
             ids = env_ids[going]
-            reward, raw_reward, over[going] = self._play(ids, super()._opponents_choose(ids))
+            reward, raw_reward, over[going] = self._play(ids, super()._opponents_actions(ids))
             sign = np.where(self._seats(ids) == ply % 2, 1.0, -1.0)
             self.returns[ids] += (sign * np.stack([reward, raw_reward])).T
             self.opened[ids] += 1
         return over
 
-    def _opponents_choose(self, env_ids: np.ndarray) -> np.ndarray:
-        actions = super()._opponents_choose(env_ids)  # at random
+    def _opponents_actions(self, env_ids: np.ndarray) -> np.ndarray:
+        actions = super()._opponents_actions(env_ids)  # at random
         facing, wild = self.facing[env_ids], self.pool.rng.random(len(env_ids)) < EXPLORATION
         for number in np.unique(facing[facing > 0]).tolist():
             rows = np.flatnonzero(facing == number)
@@ -168,7 +168,7 @@ class AgainstPool(AgainstEnv):
         states, observation = self.states[env_ids], self._no_observations(env_ids)
         self._rules.observe(states, observation)
         before = stack_states([self.memory.get(i) for i in env_ids.tolist()])
-        thoughts = agent.think(observation, legal_mask(self.game, states), *before, **known_positions(agent, states))
-        if thoughts.state is not None:
-            self.memory.update(zip(env_ids.tolist(), thoughts.state, strict=True))
-        return thoughts.policy
+        analysis = agent.analyze(observation, legal_mask(self.game, states), *before, **known_positions(agent, states))
+        if analysis.state is not None:
+            self.memory.update(zip(env_ids.tolist(), analysis.state, strict=True))
+        return analysis.policy

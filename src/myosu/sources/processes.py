@@ -22,7 +22,7 @@ from safetensors.torch import load, save
 
 from myosu.algorithms import load_settings
 from myosu.algorithms.interface import Actor, Experience
-from myosu.envs.given import pack_given, unpack_given
+from myosu.envs.python_objects import pack_object, unpack_object
 from myosu.errors import UserError
 from myosu.processes import end, end_with, exit_on_sigterm, spawn
 from myosu.randomness import derive_seed, prepare_process
@@ -96,9 +96,9 @@ class ActorProcesses:
     def wants_weights(self, waiting: bool) -> bool:
         return time.monotonic() - self._published_at >= PUBLISH_SECONDS
 
-    def hold(self, back: bool) -> None:
+    def set_paused(self, paused: bool) -> None:
         """Pause the actors by delaying the replies to their reports, or resume them."""
-        (self._go.clear if back else self._go.set)()
+        (self._go.clear if paused else self._go.set)()
 
     def collect(self, wait: bool) -> list[Experience]:
         """The experience that has arrived. With ``wait`` and none, take a step with the learner's own actor, or wait
@@ -169,7 +169,7 @@ class ActorProcesses:
 
     def _start(self) -> None:
         key, self.starts = self.starts, self.starts + 1
-        self._processes[key], connection = spawn(_act, self._config.to_json(), pack_given(self._config.game), key)
+        self._processes[key], connection = spawn(_act, self._config.to_json(), pack_object(self._config.game), key)
         threading.Thread(target=self._serve, args=(key, connection), daemon=True).start()
 
     def _serve(self, key: int, connection: Connection) -> None:
@@ -215,13 +215,13 @@ class ActorProcesses:
             self._start()
 
 
-def _act(connection: Connection, parent: int, config_json: dict[str, Any], given: bytes, start: int) -> None:
+def _act(connection: Connection, parent: int, config_json: dict[str, Any], packed_object: bytes, start: int) -> None:
     end_with(parent)
     prepare_process(derive_seed(config_json["train"]["seed"], 4, start))
     exit_on_sigterm()  # the environments are closed first
     actor: Actor | None = None
     try:
-        unpack_given(given)
+        unpack_object(packed_object)
         config = RunConfig.from_json(config_json)
         actor, enough = make_actor(config, start), load_settings(config).batch_size
         version = -1

@@ -15,7 +15,7 @@ import threading
 from typing import Any
 
 from myosu.algorithms import algorithm_of
-from myosu.envs.given import pack_given
+from myosu.envs.python_objects import pack_object
 from myosu.errors import UserError
 from myosu.processes import spawn
 from myosu.runs.config import RunConfig
@@ -66,7 +66,7 @@ class ClusterActors(ActorProcesses):
     def _start(self) -> None:
         key, self._relays = self._relays, self._relays + 1
         self._processes[key], connection = spawn(
-            run_relay, self._config.to_json(), pack_given(self._config.game), self._address, self._wanted, self.starts,
+            run_relay, self._config.to_json(), pack_object(self._config.game), self._address, self._wanted, self.starts,
             self._joined)
         threading.Thread(target=self._serve, args=(key, connection), daemon=True).start()
 

@@ -80,7 +80,7 @@ class RecordedGames:
         self._learnable += sum(int((~part["held_out"]).sum()) if "held_out" in part else len(moves) for part in rows)
         return [Experience(record.weights_version, len(moves), rows, [replace(record, observed=None)])]
 
-    def hold(self, back: bool) -> None:
+    def set_paused(self, paused: bool) -> None:
         """Does nothing: games are replayed only when the learner asks for one."""
 
     def waits(self) -> dict[str, float]:

@@ -64,7 +64,7 @@ class Harvest(NamedTuple):
     fixable: bool = False
 
 
-def run_relay(connection: Connection, parent: int, config_json: dict[str, Any], given: bytes, address: str,
+def run_relay(connection: Connection, parent: int, config_json: dict[str, Any], packed_object: bytes, address: str,
               wanted: int | None, starts: int, again: bool) -> None:
     end_with(parent)
     exit_on_sigterm()
@@ -79,7 +79,7 @@ def run_relay(connection: Connection, parent: int, config_json: dict[str, Any], 
             connection.recv()
             time.sleep(RETRY_SECONDS)
         late.cancel()
-        crew = _Crew((config_json, given, trust.agreed()), wanted, starts)
+        crew = _Crew((config_json, packed_object, trust.agreed()), wanted, starts)
         while True:
             connection.send(crew.turn())
             if (reply := connection.recv()) is not None:

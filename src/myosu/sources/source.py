@@ -13,7 +13,7 @@ class Source(Protocol):
 
     exhausted: no more experience will come; the run ends when the learner has used all of it.
     parallel: it works on other cores while the learner learns.
-    slack: greatest number of positions that may still arrive after ``hold``.
+    slack: greatest number of positions that may still arrive after ``set_paused``.
     starts, restarts: actors ever started by the run; those of them that replaced a dead one.
     env_restarts: worker processes of the actors' environments that were replaced.
     nodes: figures of each machine of a cluster, by its address; empty without a cluster.
@@ -39,8 +39,8 @@ class Source(Protocol):
         """The experience since the last call. wait: the learner cannot continue without new experience."""
         ...
 
-    def hold(self, back: bool) -> None:
-        """Pause the source if ``back``, because the learner is behind; otherwise let it continue."""
+    def set_paused(self, paused: bool) -> None:
+        """Pause the source if ``paused``, because the learner is behind; otherwise let it continue."""
         ...
 
     def waits(self) -> dict[str, float]:

@@ -69,8 +69,8 @@ class ActorThreads:
     def load_state_dict(self, state: State) -> None:
         self.starts, self.restarts = state["starts"], state["restarts"]
 
-    def hold(self, back: bool) -> None:
-        (self._go.clear if back else self._go.set)()
+    def set_paused(self, paused: bool) -> None:
+        (self._go.clear if paused else self._go.set)()
 
     def collect(self, wait: bool) -> list[Experience]:
         """The experience that has arrived. With ``wait``, wait up to 0.1 s for it. Re-raises an actor's error."""

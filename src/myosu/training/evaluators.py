@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from myosu.envs.given import pack_given, unpack_given
+from myosu.envs.python_objects import pack_object, unpack_object
 from myosu.errors import UserError
 from myosu.evaluation.episodes import play_episodes
 from myosu.evaluation.match import play_match
@@ -70,7 +70,7 @@ class EvaluatorProcess:
 
     def submit(self, update: int, path: Path, games: int, seed: int) -> None:
         if self._process is None or not self._process.is_alive():
-            self._process, self._connection = spawn(_evaluate, pack_given(self._game))
+            self._process, self._connection = spawn(_evaluate, pack_object(self._game))
         self._connection.send((update, path, games, seed))
         self.pending = update
 
@@ -99,11 +99,11 @@ class EvaluatorProcess:
             end(self._process)
 
 
-def _evaluate(connection: Connection, parent: int, given: bytes) -> None:
+def _evaluate(connection: Connection, parent: int, packed_object: bytes) -> None:
     end_with(parent)
     prepare_process(0)
     try:
-        unpack_given(given)
+        unpack_object(packed_object)
         while True:
             update, path, games, seed = connection.recv()
             try:

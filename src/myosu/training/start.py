@@ -13,7 +13,7 @@ import numpy as np
 from myosu.algorithms import algorithm_of, load_algorithm, load_settings
 from myosu.envs.registry import Environment, load_environment
 from myosu.errors import UserError
-from myosu.players.opponents import settle_opponent
+from myosu.players.opponents import resolve_opponent
 from myosu.presets import default_algorithm, load_preset
 from myosu.runs.config import LIMITS, RunConfig, TrainConfig
 from myosu.runs.run import Run, create_folder
@@ -33,7 +33,7 @@ def configure(game: str, algorithm: str | None = None, settings: Mapping[str, An
     """
     environment = load_environment(game, env_kwargs, rewards)
     if opponent is not None:
-        opponent = settle_opponent(opponent, environment, inside=True)
+        opponent = resolve_opponent(opponent, environment, inside=True)
     algorithm = algorithm or default_algorithm(environment, opponent)
     module = load_algorithm(algorithm)
     kind = module.Config
@@ -49,7 +49,7 @@ def configure(game: str, algorithm: str | None = None, settings: Mapping[str, An
         hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join([*train, *own])}."
         raise UserError(f"{algorithm} has no setting {name!r}. {hint}")
     if "evaluation_opponent" in given:
-        given["evaluation_opponent"] = settle_opponent(given["evaluation_opponent"], environment)
+        given["evaluation_opponent"] = resolve_opponent(given["evaluation_opponent"], environment)
     if all(given.get(name) is None for name in LIMITS):
         given["minutes"] = DEFAULT_MINUTES
     return RunConfig(

@@ -22,7 +22,7 @@ from myosu.algorithms import algorithm_of, load_settings
 from myosu.algorithms.interface import Experience
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.memory import total_memory
-from myosu.players.opponents import settle_opponent
+from myosu.players.opponents import resolve_opponent
 from myosu.randomness import derive_seed, get_randomness, prepare_process, set_randomness
 from myosu.runs.checkpoint import Checkpoint, Checkpoints, open_checkpoint
 from myosu.runs.config import LIMITS
@@ -32,8 +32,8 @@ from myosu.runs.state import State, require_moments, save_state
 from myosu.sources.factory import make_source
 from myosu.training.callbacks import Callback
 from myosu.training.evaluators import EvaluatorInTurn, EvaluatorProcess
+from myosu.training.process_settings import repeatable, settings_restored, stop_signals
 from myosu.training.progress import Progress, Status
-from myosu.training.surroundings import repeatable, settings_kept, stop_signals
 from myosu.training.videos import VideoProcess
 
 #: Seconds between two records in the metrics.
@@ -67,10 +67,10 @@ def train(run: Run, quiet: bool = False, callbacks: Sequence[Callback] = (),
     cluster: the address of a Ray cluster for the actors, already checked by ``sources.ray.require_cluster``.
     Raises UserError for errors that the user can fix: no space left, a damaged checkpoint, a loss that is not finite.
     """
-    settle_opponent(run.config.train.evaluation_opponent, run.config.environment)
+    resolve_opponent(run.config.train.evaluation_opponent, run.config.environment)
     lock = run.lock()
     try:
-        with stop_signals(handle_signals) as stop, repeatable(run.config.train.deterministic), settings_kept():
+        with stop_signals(handle_signals) as stop, repeatable(run.config.train.deterministic), settings_restored():
             trainer = Trainer(run, quiet, callbacks, cluster)
             trainer.progress.stoppable = handle_signals
             try:
@@ -189,7 +189,7 @@ class Trainer:
         enough = replay.positions >= settings.learning_starts or (self.source.exhausted and replay.positions > 0)
         return enough and self.samples + settings.batch_size <= settings.replay_ratio * replay.total_positions
 
-    def must_hold_source(self) -> bool:
+    def must_pause_source(self) -> bool:
         """Whether the learner is so far behind that the source must pause. Never true while the learner itself waits,
         because both would wait for ever."""
         replay, settings = self.replay, self.settings
@@ -207,7 +207,7 @@ class Trainer:
         """Why there is nothing left to learn from, in words; "" otherwise."""
         return "all recorded games have been used" if self.source.exhausted and not self.can_learn() else ""
 
-    def share_done(self) -> float:
+    def fraction_done(self) -> float:
         """Fraction of the run that is done, in [0, 1]; schedules follow it. Deterministic runs ignore the clock."""
         shares = [done / limit for name, (done, limit) in self._limits().items()
                   if not (self.config.deterministic and name == "minutes")]
@@ -224,7 +224,7 @@ class Trainer:
                 if getattr(self.config, name) is not None}
 
     def _learn(self) -> None:
-        self.metrics.add_losses(self.learner.update(self.replay, self.share_done()))
+        self.metrics.add_losses(self.learner.update(self.replay, self.fraction_done()))
         self.updates += 1
         self.samples += self.settings.batch_size
 
@@ -248,7 +248,7 @@ class Trainer:
 
     def _housekeeping(self, phase: str) -> None:
         """Periodic work: weights for the source, evaluations, checkpoints, records, notices and progress."""
-        self.source.hold(self.must_hold_source())
+        self.source.set_paused(self.must_pause_source())
         if self._published != self.updates and self.source.wants_weights(waiting=not self.can_learn()):
             self._publish()
         if self._evaluates and self._evaluation_due() and self.evaluator.pending is None:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from myosu.envs.given import pack_given, unpack_given
 from myosu.envs.playback import Playback
+from myosu.envs.python_objects import pack_object, unpack_object
 from myosu.envs.registry import Environment, load_environment
 from myosu.errors import UserError
 from myosu.processes import end, end_with, spawn
@@ -38,7 +38,7 @@ def make_video(environment: Environment, record: GameRecord, path: Path) -> str:
             path.parent.mkdir(parents=True, exist_ok=True)
             part.touch()  # its error message is clearer than imageio's
             with closing(_open_writer(part, playback.fps)) as writer:
-                for image in playback.pictures(*record.seed_and_actions()):
+                for image in playback.images(*record.seed_and_actions()):
                     writer.append_data(_even(image))
             os.replace(part, path)
         except OSError as error:
@@ -115,8 +115,8 @@ class VideoProcess:
         if self.busy or self._failed or self._waiting is None:
             return
         if self._process is None:
-            given = pack_given(self._environment[0])
-            self._process, self._connection = spawn(_film, given, self._folder, *self._environment)
+            packed_object = pack_object(self._environment[0])
+            self._process, self._connection = spawn(_film, packed_object, self._folder, *self._environment)
         self._filmed, self._waiting = self._waiting, None
         with suppress(OSError):  # the process has died, which notices() reports
             self._connection.send(self._filmed)
@@ -147,7 +147,7 @@ class VideoProcess:
                 _part(video_path(self._folder, self._filmed.index)).unlink(missing_ok=True)
 
 
-def _film(connection: Connection, parent: int, given: bytes, folder: Path, name: str, kwargs: dict[str, Any],
+def _film(connection: Connection, parent: int, packed_object: bytes, folder: Path, name: str, kwargs: dict[str, Any],
           rewards: str) -> None:
     end_with(parent)
     os.nice(5)  # actors and learner have priority
@@ -158,7 +158,7 @@ def _film(connection: Connection, parent: int, given: bytes, folder: Path, name:
             record = connection.recv()
             try:
                 if environment is None:
-                    unpack_given(given)
+                    unpack_object(packed_object)
                     environment = load_environment(name, kwargs, rewards)
                 notice = make_video(environment, record, video_path(folder, record.index))
             except Exception as error:

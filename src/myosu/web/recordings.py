@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from myosu.envs.course import Course
+from myosu.envs.game_history import GameHistory
 from myosu.errors import UserError
 from myosu.games import Game
 from myosu.runs.games import GameRecord
@@ -32,9 +32,9 @@ class Recordings:
         best = [_listed(record) for record in index.best(LISTED) if record.replayable]
         return {"newest": newest[:LISTED], "best": best}
 
-    def course(self, number: int) -> Course:
+    def history(self, number: int) -> GameHistory:
         """Replay episode ``number``. Raises UserError if that is impossible."""
-        return open_recording(self.folder).find(number).course(self.game)
+        return open_recording(self.folder).find(number).history(self.game)
 
 
 def _listed(record: GameRecord) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from myosu.algorithms.interface import Agent
-from myosu.envs.course import Course, replay
+from myosu.envs.game_history import GameHistory, replay
 from myosu.errors import UserError
 from myosu.games.go.rollout import RolloutPolicy
 from myosu.players.agent import load_agent, turn_at
@@ -23,11 +23,11 @@ from myosu.players.rollouts import OWNER_ROLLOUTS, expected_owners, is_go
 from myosu.runs.checkpoint import Checkpoints, find_checkpoint
 from myosu.runs.games import GameRecord, read_game, write_game
 from myosu.runs.sgf import has_sgf, to_sgf
+from myosu.web.analyzer import Analyzer
 from myosu.web.messages import MAX_SIMULATIONS, Seat, check_fields, parse_seats
 from myosu.web.open_games import OpenGames
 from myosu.web.recordings import LISTED, Missing, Recordings
 from myosu.web.table import Table
-from myosu.web.thinker import Thinker
 
 #: Maximum number of games in memory; the least recently used games without guests are dropped first.
 TABLES = 1000
@@ -60,7 +60,7 @@ class Room:
         own = (self.config.algorithm_config.get("simulations") if self.alphago is None else
                min(MAX_SIMULATIONS, self.alphago.config.simulations))
         self.searches, self.seat, self.simulations = own is not None, seat, simulations or own or 0
-        self.thinker = Thinker(self._load, self._owners if is_go(self.game) else None)
+        self.analyzer = Analyzer(self._load, self._owners if is_go(self.game) else None)
         self._territory = rollout_policy_of(apv) if apv else RolloutPolicy.zeros()
         self.recordings = Recordings(self.folder, self.game)
         self.open_games = OpenGames(self.folder / "played" / "open")
@@ -84,10 +84,10 @@ class Room:
             self._warming = asyncio.create_task(self._think_once())
 
     async def _think_once(self) -> None:
-        course = Course(self.game, 0)
+        history = GameHistory(self.game, 0)
         with contextlib.suppress(Exception):  # the player's own request will report the error
-            await self.thinker.think(self.default, self.simulations,
-                                     [turn_at(course, course.now)])
+            await self.analyzer.analyze(self.default, self.simulations,
+                                      [turn_at(history, history.now)])
 
     def describe(self) -> dict[str, Any]:
         """The description of the run for the page."""
@@ -118,18 +118,18 @@ class Room:
         """
         self.warm_up()  # while the player looks at the board
         async with self._opening:
-            seats, course = await asyncio.to_thread(self._course, order)
-        table = self._add(Table(self.game, seats, self.thinker, self._changed, course))
-        if course.actions:
+            seats, history = await asyncio.to_thread(self._history, order)
+        table = self._add(Table(self.game, seats, self.analyzer, self._changed, history))
+        if history.actions:
             self._keep(table)
         return table
 
-    def _course(self, order: dict[str, Any]) -> tuple[list[Seat], Course]:
+    def _history(self, order: dict[str, Any]) -> tuple[list[Seat], GameHistory]:
         """The seats, and the moves with which the game starts."""
         nobody = [Seat("recorded")] * self.game.num_players
         if set(order) == {"episode"}:
             check_fields(order, {"episode": int}, "A request")
-            return nobody, self.recordings.course(order["episode"])
+            return nobody, self.recordings.history(order["episode"])
         if set(order) == {"played"}:
             check_fields(order, {"played": str}, "A request")
             return nobody, self._played(order["played"])
@@ -137,12 +137,12 @@ class Room:
             raise UserError("A request has the fields seats and optionally from, or only episode, or only played.")
         seats = parse_seats(order["seats"], self.game.num_players, self.checkpoints, self.searches)
         if "from" not in order:
-            return seats, Course(self.game, secrets.randbelow(2**53))
+            return seats, GameHistory(self.game, secrets.randbelow(2**53))
         if not isinstance(order["from"], dict):
             raise UserError("from must have a game and a ply.")
         check_fields(order["from"], {"game": str, "ply": int}, "from")
         name, ply = order["from"]["game"], order["from"]["ply"]
-        old = (self.tables.get(name) or self._left(name)).course
+        old = (self.tables.get(name) or self._left(name)).history
         if not 0 <= ply <= len(old.actions):
             raise UserError(f"That game has {len(old.actions)} moves; there is no position {ply}.")
         return seats, replay(self.game, old.seed, old.actions[:ply])
@@ -152,7 +152,7 @@ class Room:
         kept = self.open_games.find(name)
         if kept is None:
             raise Missing("There is no such game on this server (any more).")
-        table = Table(self.game, self._seats_of(kept), self.thinker, self._changed, self._course_of(kept))
+        table = Table(self.game, self._seats_of(kept), self.analyzer, self._changed, self._history_of(kept))
         table.id, table.taken_back, table.started, table.ended = name, kept.taken_back, kept.started, kept.ended
         return table
 
@@ -168,10 +168,10 @@ class Room:
         return {**self._of_training, "played": [game for game in played if game], "open": unfinished}
 
     def record(self, table: Table) -> GameRecord:
-        now = table.course.now
+        now = table.history.now
         run = {"run": self.folder.resolve().name}
         players: list[Any] = [{**seat.to_json(), **(run if seat.kind == "agent" else {})} for seat in table.seats]
-        return GameRecord(table.course.seed, list(table.course.actions), list(now.returns), now.terminated,
+        return GameRecord(table.history.seed, list(table.history.actions), list(now.returns), now.terminated,
                           now.truncated, game=self.config.game, rewards=self.config.rewards, players=players,
                           taken_back=table.taken_back, started=table.started, ended=table.ended)
 
@@ -185,7 +185,7 @@ class Room:
             self._warming.cancel()
         for table in self.tables.values():
             table.close()
-        self.thinker.close()
+        self.analyzer.close()
         if self.alphago is not None:
             self.alphago.close()
 
@@ -214,7 +214,7 @@ class Room:
         If moves are taken back and the game ends again, the same file is replaced.
         """
         self._keep(table)
-        if table.course.now.over and table.has_person:
+        if table.history.now.over and table.has_person:
             stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(table.started))
             name = f"{stamp}-{table.id.replace('_', '').replace('-', '')[:6]}"
             try:
@@ -255,17 +255,17 @@ class Room:
         return [Seat(player["kind"], player.get("checkpoint", ""), player.get("simulations", 0),  # type: ignore[arg-type]
                      player.get("temperature", 0.0)) for player in record.players]
 
-    def _course_of(self, record: GameRecord) -> Course:
+    def _history_of(self, record: GameRecord) -> GameHistory:
         """Replay a record by the rules of this room's game, whatever code the record names."""
         if record.game != self.config.game:
             raise UserError(f"That is a game of {record.game}, not of {self.config.game}.")
-        return record.course(self.game)
+        return record.history(self.game)
 
-    def _played(self, name: str) -> Course:
+    def _played(self, name: str) -> GameHistory:
         path = {path.stem: path for path in self._played_files()}.get(name)  # never open a path from a request
         if path is None:
             raise Missing("There is no such played game.")
-        return self._course_of(read_game(path))
+        return self._history_of(read_game(path))
 
 
 def _listed(game: GameRecord) -> dict[str, Any]:

@@ -22,7 +22,7 @@ import numpy as np
 
 from myosu.algorithms.interface import Agent, AgentState
 from myosu.envs.gym_env import SingleEnv, row_at, row_type
-from myosu.envs.playback import as_picture
+from myosu.envs.playback import as_image
 from myosu.envs.registry import Environment
 from myosu.errors import UserError
 from myosu.evaluation.recording import KeptGames, Settings, claim
@@ -106,15 +106,15 @@ class Session:
         self.episode += 1
         self._env.start(self._row, self.episode)
         self._begun()
-        return self.picture()
+        return self.image()
 
     def _begun(self) -> None:
         self.steps, self.total, self.by_person = 0, 0.0, True
         self.seed = int(self._row["seed"][0])
         self.actions: list[Any] = []
 
-    def picture(self) -> bytes:
-        image = as_picture(self._env.render())
+    def image(self) -> bytes:
+        image = as_image(self._env.render())
         if image is None:
             raise UserError(f"{self.screen.environment.name} renders no images: its render() must return uint8 "
                             "[height, width, 3] with render_mode=\"rgb_array\".")
@@ -212,7 +212,7 @@ class Show:
                     state = {}
                 if state:
                     await self._websocket.send_json(state)
-                    await self._websocket.send_bytes(await do(session.picture))
+                    await self._websocket.send_bytes(await do(session.image))
                 await asyncio.sleep(max(0.0, began + 1 / (session.fps * self._speed) - loop.time()))
         finally:
             reader.cancel()

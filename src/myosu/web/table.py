@@ -11,12 +11,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from myosu.algorithms.interface import AgentState
-from myosu.envs.course import Course, Position
+from myosu.envs.game_history import GameHistory, Position
 from myosu.errors import UserError
 from myosu.games import Game
 from myosu.players.agent import Turn, earlier_turns, turn_at
+from myosu.web.analyzer import Analyzer, PositionAnalysis, analysis_to_json, choose
 from myosu.web.messages import PACE, Seat
-from myosu.web.thinker import Thinker, Thought, choose, thought_to_json
 from myosu.web.views import view
 
 
@@ -29,14 +29,14 @@ class Guest(Protocol):
 class Table:
     """A game of ``game``. Agents play on by themselves while a guest is watching.
 
-    seats: who plays. course: the moves so far. on_change: called with the table after every move and every undo.
+    seats: who plays. history: the moves so far. on_change: called with the table after every move and every undo.
     """
 
-    def __init__(self, game: Game, seats: list[Seat], thinker: Thinker, on_change: Callable[[Table], None],
-                 course: Course) -> None:
+    def __init__(self, game: Game, seats: list[Seat], analyzer: Analyzer, on_change: Callable[[Table], None],
+                 history: GameHistory) -> None:
         self.id = secrets.token_urlsafe(9)
-        self.game, self.seats, self._thinker, self._on_change = game, seats, thinker, on_change
-        self.course = course
+        self.game, self.seats, self._analyzer, self._on_change = game, seats, analyzer, on_change
+        self.history = history
         #: By ply, an agent's estimate of the first seat's final return.
         self.outlook: dict[int, float] = {}
         #: By checkpoint and seat, the actions before the agent's latest turn, and its recurrent state after it.
@@ -70,13 +70,13 @@ class Table:
     def summary(self) -> dict[str, Any]:
         """Everything that a page needs at the start."""
         return {"type": "game", "id": self.id, "seats": [seat.to_json() for seat in self.seats],
-                "outlook": sorted(self.outlook.items()), "actions": self.course.actions, "paused": self.paused,
-                "pace": self.pace, "position": view(self.course, self.course.now)}
+                "outlook": sorted(self.outlook.items()), "actions": self.history.actions, "paused": self.paused,
+                "pace": self.pace, "position": view(self.history, self.history.now)}
 
     def play(self, ply: int, action: int) -> None:
         """Play a person's move. Raises UserError if it is not the person's turn, or the move is illegal."""
         self._expect(ply)
-        if not self.course.now.over and self.seats[self.course.now.to_play].kind != "person":
+        if not self.history.now.over and self.seats[self.history.now.to_play].kind != "person":
             raise UserError("It is not your turn.")
         self._advance(action)
         self.go_on()
@@ -84,22 +84,22 @@ class Table:
     def undo(self, ply: int) -> None:
         """Go back to the last position in which a person had a choice."""
         self._expect(ply)
-        for earlier in range(self.course.now.ply - 1, -1, -1):
-            position = self.course.position(earlier)
-            forced = self.game.pass_action is not None and self.course.legal_actions(position)[self.game.pass_action]
+        for earlier in range(self.history.now.ply - 1, -1, -1):
+            position = self.history.position(earlier)
+            forced = self.game.pass_action is not None and self.history.legal_actions(position)[self.game.pass_action]
             if self.seats[position.to_play].kind == "person" and not forced:
                 break
         else:
             raise UserError("There is nothing to take back.")
         self._stop()
-        self.course.take_back(earlier)
+        self.history.take_back(earlier)
         self.outlook = {at: value for at, value in self.outlook.items() if at <= earlier}
         self.taken_back += 1
         self._on_change(self)
         self.tell(self.summary())
 
     def look(self, ply: int) -> dict[str, Any]:
-        return {"type": "look", "position": view(self.course, self._position(ply))}
+        return {"type": "look", "position": view(self.history, self._position(ply))}
 
     def think(self, ply: int, checkpoint: str, simulations: int) -> Coroutine[Any, Any, dict[str, Any]]:
         """The evaluation of the position at ``ply`` by the agent of ``checkpoint``, even if moves are taken back in the
@@ -110,12 +110,12 @@ class Table:
         position = self._position(ply)
         if position.over:
             raise UserError("The game is over here; there is nothing to think about.")
-        return self._think(position, self.course.actions[:ply], checkpoint, simulations)
+        return self._think(position, self.history.actions[:ply], checkpoint, simulations)
 
     async def _think(self, position: Position, actions: list[int], checkpoint: str, simulations: int) -> dict[str, Any]:
-        thought = await self._ask(position, actions, checkpoint, simulations)
-        message = self._thoughts(position, thought, checkpoint)
-        if self.course.actions[:position.ply] == actions:  # otherwise moves were taken back in the meantime
+        analysis = await self._ask(position, actions, checkpoint, simulations)
+        message = self._thoughts(position, analysis, checkpoint)
+        if self.history.actions[:position.ply] == actions:  # otherwise moves were taken back in the meantime
             self.outlook[position.ply] = message["outlook"]
         return message
 
@@ -146,80 +146,80 @@ class Table:
 
     async def _take_turns(self) -> None:
         while (seat := self._agent_to_move()) is not None:
-            began, position = time.monotonic(), self.course.now
+            began, position = time.monotonic(), self.history.now
             try:
-                thought = await self._ask(position, self.course.actions[:], seat.checkpoint, seat.simulations)
+                analysis = await self._ask(position, self.history.actions[:], seat.checkpoint, seat.simulations)
             except Exception as error:
                 self.paused = True
                 self.tell({"type": "pace", "paused": True, "seconds": self.pace})
                 self.tell({"type": "error", "message": f"The agent cannot move: {error}"})
                 return
-            message = self._thoughts(position, thought, seat.checkpoint)
+            message = self._thoughts(position, analysis, seat.checkpoint)
             self.outlook[position.ply] = message["outlook"]
             self.tell(message)
             if not self.has_person:
                 await asyncio.sleep(self.pace - (time.monotonic() - began))
-            self._advance(choose(thought, seat.temperature, self._rng))
+            self._advance(choose(analysis, seat.temperature, self._rng))
 
-    async def _ask(self, position: Position, actions: list[int], checkpoint: str, simulations: int) -> Thought:
+    async def _ask(self, position: Position, actions: list[int], checkpoint: str, simulations: int) -> PositionAnalysis:
         """The agent's evaluation of ``position``, after ``actions``.
 
         An agent with recurrent state must have observed all earlier turns of its seat, whoever moved there. If the
         state is missing (after an undo, or in a game from an earlier server), those turns are observed again.
         """
-        turn = turn_at(self.course, position)
-        if not await self._thinker.has_memory(checkpoint):
-            return await self._thinker.think(checkpoint, simulations, [turn])
+        turn = turn_at(self.history, position)
+        if not await self._analyzer.has_memory(checkpoint):
+            return await self._analyzer.analyze(checkpoint, simulations, [turn])
         before, state = self._states.get((checkpoint, position.to_play), ([], None))
         if len(before) >= len(actions) or before != actions[:len(before)]:
             state = None
         earlier: list[Turn] = []
         if state is None or len(actions) - len(before) > self.game.num_players:
             known = 0 if state is None else len(before) + 1
-            earlier = await asyncio.to_thread(earlier_turns, self.game, self.course.seed, actions, known)
-        thought = await self._thinker.think(checkpoint, simulations, [*earlier, turn], state)
-        self._states[checkpoint, position.to_play] = actions, thought.state
-        return thought
+            earlier = await asyncio.to_thread(earlier_turns, self.game, self.history.seed, actions, known)
+        analysis = await self._analyzer.analyze(checkpoint, simulations, [*earlier, turn], state)
+        self._states[checkpoint, position.to_play] = actions, analysis.state
+        return analysis
 
     def _agent_to_move(self) -> Seat | None:
-        now = self.course.now
+        now = self.history.now
         seat = self.seats[now.to_play]
         return seat if seat.kind == "agent" and not (now.over or self.paused) and self.guests else None
 
     def _advance(self, action: int) -> None:
-        now = self.course.play(action)
+        now = self.history.play(action)
         self.last_used, self.ended = time.monotonic(), time.time()
         if now.over:
             self.outlook[now.ply] = now.returns[0]
         self._on_change(self)
-        self.tell({"type": "position", "position": view(self.course, now)})
+        self.tell({"type": "position", "position": view(self.history, now)})
 
-    def _thoughts(self, position: Position, thought: Any, checkpoint: str) -> dict[str, Any]:
-        outlook = position.returns[0] + (thought.value if position.to_play == 0 else -thought.value)
+    def _thoughts(self, position: Position, analysis: Any, checkpoint: str) -> dict[str, Any]:
+        outlook = position.returns[0] + (analysis.value if position.to_play == 0 else -analysis.value)
         return {"type": "thoughts", "ply": position.ply, "to_play": position.to_play, "checkpoint": checkpoint,
-                "outlook": round(outlook, 4), **thought_to_json(thought, self._legal_part(position, thought.line))}
+                "outlook": round(outlook, 4), **analysis_to_json(analysis, self._legal_part(position, analysis.line))}
 
     def _legal_part(self, position: Position, line: list[int]) -> list[int]:
         """The actions of ``line`` before the first illegal one, because an agent's model may not know the rules."""
         played = []
         for action in line:
-            if position.over or not self.course.legal_actions(position)[action]:
+            if position.over or not self.history.legal_actions(position)[action]:
                 break
-            position = self.course.after(position, action)
+            position = self.history.after(position, action)
             played.append(action)
         # In a game with chance events, the line's actions alone do not determine the positions.
         return played if self.game.num_players == 2 else played[:1]
 
     def _position(self, ply: int) -> Position:
-        if not 0 <= ply <= self.course.now.ply:
-            raise UserError(f"This game has positions 0 to {self.course.now.ply}; there is no position {ply}.")
-        return self.course.position(ply)
+        if not 0 <= ply <= self.history.now.ply:
+            raise UserError(f"This game has positions 0 to {self.history.now.ply}; there is no position {ply}.")
+        return self.history.position(ply)
 
     def _expect(self, ply: int) -> None:
         if self.recorded:
             raise UserError("This game is a recorded one; nobody plays here.")
-        if ply != self.course.now.ply:
-            raise UserError(f"The game is at ply {self.course.now.ply}, not {ply}.")
+        if ply != self.history.now.ply:
+            raise UserError(f"The game is at ply {self.history.now.ply}, not {ply}.")
 
     def _stop(self) -> None:
         if self._turns is not None:

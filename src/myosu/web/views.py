@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from myosu.envs.course import Course, Position
+from myosu.envs.game_history import GameHistory, Position
 from myosu.games import Game, bubble, snake, woodoku
 from myosu.games.go.board import owners
 from myosu.games.go.rules import COLUMNS
@@ -17,33 +17,33 @@ from myosu.players.gtp import title
 Board = dict[str, Any]
 
 
-def view(course: Course, position: Position) -> dict[str, Any]:
-    """``position`` of ``course`` as JSON.
+def view(history: GameHistory, position: Position) -> dict[str, Any]:
+    """``position`` of ``history`` as JSON.
 
     legal: the legal actions. last: the action that led here. mover: who played it. board: one of the boards below, by
     its ``kind``.
     """
-    game, ply = course.game, position.ply
-    legal = [] if position.over else np.flatnonzero(course.legal_actions(position)).tolist()
-    before = course.position(ply - 1) if ply else None
-    last = course.actions[ply - 1] if ply else None
+    game, ply = history.game, position.ply
+    legal = [] if position.over else np.flatnonzero(history.legal_actions(position)).tolist()
+    before = history.position(ply - 1) if ply else None
+    last = history.actions[ply - 1] if ply else None
     return {
         "ply": ply, "to_play": position.to_play, "returns": position.returns, "over": position.over,
         "truncated": position.truncated, "legal": legal, "last": last, "mover": before.to_play if before else None,
-        "board": board_of(game)(course, position, legal, before, last),
+        "board": board_of(game)(history, position, legal, before, last),
     }
 
 
-def pieces(course: Course, position: Position) -> np.ndarray:
+def pieces(history: GameHistory, position: Position) -> np.ndarray:
     """int [cells]: 0 empty, 1 the first player's, 2 the second player's.
 
     The first two planes of the observation must hold the pieces of the player to move and of the opponent.
     """
-    own, opponent = course.observation(position)[:2].reshape(2, -1).astype(int)
+    own, opponent = history.observation(position)[:2].reshape(2, -1).astype(int)
     return own + 2 * opponent if position.to_play == 0 else 2 * own + opponent
 
 
-def _grid(course: Course, position: Position, legal: list[int], before: Position | None, last: int | None,
+def _grid(history: GameHistory, position: Position, legal: list[int], before: Position | None, last: int | None,
           line: int = 0, drops: bool = False) -> Board:
     """A board of cells with pieces.
 
@@ -51,21 +51,21 @@ def _grid(course: Course, position: Position, legal: list[int], before: Position
     flips]. placed, flipped: by the last action. line: the cells of a winning line. drops: whether a click anywhere in a
     column selects its lowest free cell. score: each player's number of pieces, if pieces flip.
     """
-    rows, columns = course.game.observation_shape[1:]
-    cells = pieces(course, position)
+    rows, columns = history.game.observation_shape[1:]
+    cells = pieces(history, position)
 
     def change(after: Position, old: np.ndarray) -> tuple[int, list[int]]:
-        new = pieces(course, after)
+        new = pieces(history, after)
         placed = np.flatnonzero((old == 0) & (new != 0))
         return (int(placed[0]) if len(placed) else -1), np.flatnonzero((old != 0) & (new != old)).tolist()
 
-    options = [[action, *change(course.after(position, action), cells)] for action in legal
-               if action != course.game.pass_action]
-    placed, flipped = change(position, pieces(course, before)) if before else (-1, [])
-    turns = course.game.pass_action is not None
+    options = [[action, *change(history.after(position, action), cells)] for action in legal
+               if action != history.game.pass_action]
+    placed, flipped = change(position, pieces(history, before)) if before else (-1, [])
+    turns = history.game.pass_action is not None
     return {
         "kind": "grid", "rows": rows, "columns": columns, "drops": drops, "cells": cells.tolist(), "options": options,
-        "placed": placed, "flipped": flipped, "pass": turns and course.game.pass_action in legal,
+        "placed": placed, "flipped": flipped, "pass": turns and history.game.pass_action in legal,
         "line": _line(cells.reshape(rows, columns), line) if line and position.over else [],
         "score": [int((cells == piece).sum()) for piece in (1, 2)] if turns else None,
     }
@@ -83,14 +83,14 @@ def _line(cells: np.ndarray, length: int) -> list[int]:
     return sorted(found)
 
 
-def _go(course: Course, position: Position, legal: list[int], before: Position | None, last: int | None) -> Board:
+def _go(history: GameHistory, position: Position, legal: list[int], before: Position | None, last: int | None) -> Board:
     """A grid, with the additions of Go.
 
     files: the letters of the columns; rows count from the bottom. score: stones captured by each player; at the end
     each player's area, White's including komi. owners: at the end, the owner of each cell, as in ``cells``. komi: of
     White.
     """
-    board = _grid(course, position, legal, before, last)
+    board = _grid(history, position, legal, before, last)
     size, state = board["columns"], position.state
     board |= {"files": COLUMNS[:size], "flipped": [], "owners": None, "score": state["captures"].tolist(),
               "komi": float(state["komi"])}
@@ -101,14 +101,15 @@ def _go(course: Course, position: Position, legal: list[int], before: Position |
     return board
 
 
-def _snake(course: Course, position: Position, *_: Any) -> Board:
+def _snake(history: GameHistory, position: Position, *_: Any) -> Board:
     """body: cells from the head to the tail."""
     state = position.state
     return {"kind": "snake", "rows": len(state["stamps"]), "columns": len(state["stamps"]),
             "body": snake.body(state)[::-1], "targets": np.flatnonzero(state["targets"]).tolist()}
 
 
-def _woodoku(course: Course, position: Position, legal: list[int], before: Position | None, last: int | None) -> Board:
+def _woodoku(history: GameHistory, position: Position, legal: list[int], before: Position | None, last: int | None
+             ) -> Board:
     """The board of Woodoku.
 
     cells: 0 or 1. pieces: for each slot, the [row, column] of its cells relative to the middle of its box. fits: for
@@ -136,7 +137,8 @@ def _woodoku(course: Course, position: Position, legal: list[int], before: Posit
 BUBBLE_DEGREES = np.degrees(bubble.ANGLES).round(1).tolist()
 
 
-def _bubble(course: Course, position: Position, legal: list[int], before: Position | None, last: int | None) -> Board:
+def _bubble(history: GameHistory, position: Position, legal: list[int], before: Position | None, last: int | None
+            ) -> Board:
     """The board of Bubble. Lengths and [x, y] are in radii of a bubble.
 
     cells: 0 free, otherwise the colour; −1 no cell. shots_of: for each angle, the ``degrees`` to the right, the
@@ -178,9 +180,9 @@ def bubble_field() -> Board:
     }
 
 
-def _text(course: Course, position: Position, *_: Any) -> Board:
+def _text(history: GameHistory, position: Position, *_: Any) -> Board:
     """For a game without a board on the page."""
-    return {"kind": "text", "text": course.game.render(position.state)}
+    return {"kind": "text", "text": history.game.render(position.state)}
 
 
 def board_of(game: Game) -> Callable[..., Board]:

@@ -26,12 +26,11 @@ from myosu.doctor.run import examine_run
 from myosu.doctor.run_folder import view_run, with_new_games
 from myosu.doctor.run_view import RunView
 from myosu.doctor.shown import curves_of
-from myosu.envs.course import Course
+from myosu.envs.game_history import GameHistory
 from myosu.errors import UserError
 from myosu.games import Game
 from myosu.runs.config import LIMITS
-from myosu.runs.curves import LABELS, LiveMetrics, course_of, smooth, thin
-from myosu.runs.curves import Course as Axis
+from myosu.runs.curves import LABELS, LiveMetrics, XAxis, smooth, thin, x_value
 from myosu.runs.run import open_run
 from myosu.training.progress import time_left
 from myosu.web.recordings import Missing, Recordings
@@ -57,7 +56,7 @@ class Shown:
     none.
     """
 
-    axis: Axis
+    axis: XAxis
     low: float = 0.0
     high: float = math.inf
     smoothing: float = 0.0
@@ -76,7 +75,7 @@ class Watched:
         self._token = secrets.token_hex(4)
         self._drawn: OrderedDict[Shown, tuple[int, dict[str, Any]]] = OrderedDict()
         self._told: tuple[int, dict[str, Any]] = -1, {}
-        self._course = lru_cache(8)(self._play_again)
+        self._history = lru_cache(8)(self._play_again)
         self._view: RunView | None = None
 
     def look(self, shown: Shown) -> tuple[str, dict[str, Any]]:
@@ -120,17 +119,17 @@ class Watched:
 
     def positions(self, episode: int, start: int) -> dict[str, Any]:
         """Positions of a game from ply ``start`` on, at most ``POSITIONS``."""
-        course = self._course(episode)
-        length = len(course.actions)
+        history = self._history(episode)
+        length = len(history.actions)
         if not 0 <= start <= length:
             raise UserError(f"That game has {length} moves; there is no position {start}.")
         plies = range(start, min(length + 1, start + POSITIONS))
         with self._lock:  # positions are replayed on one shared board
             return {"episode": episode, "length": length,
-                    "positions": [view(course, course.position(ply)) for ply in plies]}
+                    "positions": [view(history, history.position(ply)) for ply in plies]}
 
-    def _play_again(self, episode: int) -> Course:
-        return Recordings(self.folder, self._rules()).course(episode)
+    def _play_again(self, episode: int) -> GameHistory:
+        return Recordings(self.folder, self._rules()).history(episode)
 
     def _rules(self) -> Game:
         try:
@@ -198,7 +197,7 @@ class Watched:
             "share": min(1.0, max((part / limit for part, limit in limits.values()), default=0.0)),
             "began": _written(self.folder / "config.json"), "collected": self._collected(),
             "evaluations": [{name: line[name] for name in _EVALUATED if name in line}
-                            | {"minutes": course_of(line, "minutes")} for line in metrics.evaluations[-TABLE:]],
+                            | {"minutes": x_value(line, "minutes")} for line in metrics.evaluations[-TABLE:]],
             "findings": [{"check": finding.check.replace("-", " "), "severity": finding.severity,
                           "message": finding.message, "cause": finding.cause, "advice": finding.advice,
                           "confidence": finding.confidence, "curves": curves_of(finding, metrics.names)}
@@ -249,7 +248,7 @@ class Gallery:
         return self.runs[number]
 
 
-def parse_axis(text: str) -> Axis:
+def parse_axis(text: str) -> XAxis:
     for axis in LABELS:
         if text == axis:
             return axis

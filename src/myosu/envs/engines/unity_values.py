@@ -82,7 +82,7 @@ def read_observation(observations: Sequence[Any], space: spaces.Space) -> Any:
 def _array(observation: Any, space: spaces.Space) -> np.ndarray:
     assert space.shape is not None
     if observation.compression_type == PNG:
-        return read_picture(observation.compressed_data, space.shape, list(observation.compressed_channel_mapping))
+        return read_image(observation.compressed_data, space.shape, list(observation.compressed_channel_mapping))
     data = np.array(observation.float_data.data, np.float32)
     if tuple(observation.shape) != space.shape or data.size != np.prod(space.shape, dtype=int):
         raise EngineLost(f"the game sent an observation of {data.size} numbers {list(observation.shape)} where "
@@ -90,7 +90,7 @@ def _array(observation: Any, space: spaces.Space) -> np.ndarray:
     return data.reshape(space.shape)
 
 
-def read_picture(data: bytes, shape: tuple[int, ...], mapping: list[int]) -> np.ndarray:
+def read_image(data: bytes, shape: tuple[int, ...], mapping: list[int]) -> np.ndarray:
     """Decode concatenated PNG images to uint8 [*shape].
 
     ``mapping`` has the target channel of each PNG channel (−1: ignored); PNG channels with the same target are

@@ -25,14 +25,14 @@ from myosu.nets.cuda_graph import GraphedMuZero
 from myosu.nets.inference import choose_device
 from myosu.nets.muzero import MuZeroNet
 from myosu.search import Expansion, GumbelConfig, PUCTConfig
-from myosu.search.card import SIGNATURES, CardSearch
+from myosu.search.gpu import SIGNATURES, GPUSearch
 
 #: Tests also run on the GPU if there is one.
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
-class TableOnCard:
-    """The decision process of a golden file, as ``ExpandOnCard``."""
+class TableOnGPU:
+    """The decision process of a golden file, as ``ExpandOnGPU``."""
 
     def __init__(self, golden, num_nodes, capacity, discount, device):
         self.discount = torch.full((capacity,), discount, device=device)
@@ -65,15 +65,15 @@ def test_gpu_search_equals_mctx(path, device):
     else:
         config = PUCTConfig(simulations, dirichlet_fraction=case["dirichlet_fraction"])
     batch, num_actions = golden["legal"].shape
-    search = CardSearch(config, batch + 1, num_actions, seed=0, device=torch.device(device))
-    model, roots = TableOnCard(golden, simulations + 1, batch + 1, case["discount"], device), golden["roots"]
+    search = GPUSearch(config, batch + 1, num_actions, seed=0, device=torch.device(device))
+    model, roots = TableOnGPU(golden, simulations + 1, batch + 1, case["discount"], device), golden["roots"]
     result = search._run(golden["logits"][roots], golden["value"][roots], golden["legal"], model.expand, simulations,
                          golden["noise"])
     assert_equals_mctx(golden, case, search._nodes[:batch], result)
 
 
 def test_nan_is_reported():
-    search = CardSearch(GumbelConfig(4), 2, 3, seed=0, device=torch.device("cpu"))
+    search = GPUSearch(GumbelConfig(4), 2, 3, seed=0, device=torch.device("cpu"))
 
     def expand(parents, actions, slot):
         value = torch.full((2,), float("nan") if slot == 2 else 0.0)

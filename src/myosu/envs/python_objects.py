@@ -26,10 +26,10 @@ from myosu.games import Game, game_names, load_game
 from myosu.trust import OBJECT, digest
 
 #: Games, functions that make an environment, and Gymnasium registrations, by name.
-_given: dict[str, Game | Callable[..., gymnasium.Env] | Registration] = {}
+_objects: dict[str, Game | Callable[..., gymnasium.Env] | Registration] = {}
 
 
-def give(env: Any) -> tuple[str, dict[str, Any]]:
+def register(env: Any) -> tuple[str, dict[str, Any]]:
     """Register ``env``. Returns the name by which ``load_environment`` finds it, and arguments for it.
 
     env: a name or path; a ``Game`` or a module with a ``Game`` named ``GAME``; an environment class or a function that
@@ -54,7 +54,7 @@ def give(env: Any) -> tuple[str, dict[str, Any]]:
     name = f"{OBJECT}{getattr(function, '__module__', None) or '__main__'}:{plain}"
     if function is not env or plain.endswith("lambda"):  # not unique, so numbered; others replace the old object
         taken = (f"{name}-{number}" for number in count(2))
-        while _given.get(name, env) is not env:
+        while _objects.get(name, env) is not env:
             name = next(taken)
     return _keep(name, env), {}
 
@@ -77,23 +77,23 @@ def _of_instance(env: gymnasium.Env) -> tuple[str, dict[str, Any]]:
 
 
 def _keep(name: str, env: Any) -> str:
-    _given[name] = env
+    _objects[name] = env
     return name
 
 
-def give_again(name: str, env: Any) -> None:
+def register_again(name: str, env: Any) -> None:
     """Register ``env`` under ``name``, the name in a run's folder. Raises UserError if ``env`` has another name and
     is not a registered object."""
-    again, _ = give(env)
+    again, _ = register(env)
     if again != name:
-        if again not in _given:
+        if again not in _objects:
             raise UserError(f"The run was made with {name}, not with {again}.")
-        _given[name] = _given[again]
+        _objects[name] = _objects[again]
 
 
 def code_of(name: str) -> dict[str, str]:
     """The file that defines the object registered as ``name``, and its SHA-256; empty without a file (a notebook)."""
-    env: Any = _given.get(name)
+    env: Any = _objects.get(name)
     env = env.func if isinstance(env, partial) else env
     try:
         file = inspect.getsourcefile(inspect.unwrap(env.init) if isinstance(env, Game) else env)
@@ -102,12 +102,12 @@ def code_of(name: str) -> dict[str, str]:
     return {file: digest(file)} if name.startswith(OBJECT) and file and Path(file).is_file() else {}
 
 
-def find_given(name: str) -> Game | Callable[..., gymnasium.Env] | None:
+def registered_object(name: str) -> Game | Callable[..., gymnasium.Env] | None:
     """The object registered as ``name``; None if the name is not a Python object's. Raises UserError if it was not
     given."""
     if not name.startswith(OBJECT):
         return None
-    found = _given.get(name)
+    found = _objects.get(name)
     if found is None:
         raise UserError(f"{name.removeprefix(OBJECT)} was passed to train() as a Python object, which a run's folder "
                         "does not contain. Pass it again: myosu.train(env, resume=RUN), myosu.load(RUN, env=env).")
@@ -119,25 +119,25 @@ def note_registration(name: str) -> None:
     """Record the Gymnasium registration of the id ``name`` for child processes, which may not have it."""
     registration = gymnasium.registry[name]
     if not str(registration.entry_point).startswith("gymnasium."):
-        _given[name] = registration
+        _objects[name] = registration
 
 
-def pack_given(name: str) -> bytes:
+def pack_object(name: str) -> bytes:
     """Pickle the object or registration of ``name`` for a child process; empty if there is none. Raises UserError if
     it cannot be pickled."""
-    if name not in _given:
+    if name not in _objects:
         return b""
     try:
-        return cloudpickle.dumps((name, _given[name]))
+        return cloudpickle.dumps((name, _objects[name]))
     except Exception as error:
         raise UserError(f"{name.removeprefix(OBJECT)} cannot be sent to another process: {type(error).__name__}: "
                         f"{error}. Give a function that creates everything it needs itself.") from error
 
 
-def unpack_given(data: bytes) -> None:
-    """Register the data of ``pack_given`` in a child process."""
+def unpack_object(data: bytes) -> None:
+    """Register the data of ``pack_object`` in a child process."""
     if data:
         name, env = pickle.loads(data)
-        _given[name] = env
+        _objects[name] = env
         if isinstance(env, Registration):
             gymnasium.registry[name] = env

@@ -36,7 +36,7 @@ class Position:
         return self.terminated or self.truncated
 
 
-class Course:
+class GameHistory:
     """A game of ``game`` begun with ``seed`` (below 2**64). ``actions`` are the actions so far, ``now`` is the current
     position."""
 
@@ -102,12 +102,12 @@ class Course:
         return Position(state, self._play.plies, int(self.game.to_play(state)), returns, terminated, truncated)
 
 
-def replay(game: Game, seed: int, actions: list[int]) -> Course:
+def replay(game: Game, seed: int, actions: list[int]) -> GameHistory:
     """Replay a game from its seed and actions. Raises UserError if an action is illegal."""
-    course = Course(game, seed)
+    history = GameHistory(game, seed)
     for ply, action in enumerate(actions):
         try:
-            course.play(action)
+            history.play(action)
         except UserError as error:
             raise UserError(f"Move {ply + 1} does not fit the rules of {game.name}: {error}") from None
-    return course
+    return history

@@ -13,7 +13,7 @@ from myosu.recipes.stages import Figures, Made
 from myosu.runs.curves import LiveMetrics
 
 
-def draw_pictures(made: dict[str, Made], folder: Path) -> list[Path]:
+def plot_figures(made: dict[str, Made], folder: Path) -> list[Path]:
     """Draw STAGE.png in ``folder`` for each stage. Returns the files. Raises UserError if matplotlib is missing."""
     drawn = []
     for name, stage in made.items():

@@ -27,7 +27,7 @@ def repeatable(deterministic: bool) -> Iterator[None]:
 
 
 @contextmanager
-def settings_kept() -> Iterator[None]:
+def settings_restored() -> Iterator[None]:
     """Context that restores torch's number of threads and the random generators at its end."""
     threads = torch.get_num_threads()
     with randomness_kept():

@@ -25,11 +25,11 @@ from myosu.search.search import GumbelConfig, PUCTConfig, Search, _require_finit
 #: expand(parents int64 [C], actions int64 [C], slot) -> Expansion of contiguous tensors on the GPU, C = capacity. It is
 #: captured once, so it must run the same operations in every call. Action −1: the parent is terminal and the row is
 #: ignored.
-ExpandOnCard = Callable[[Tensor, Tensor, int], Any]
+ExpandOnGPU = Callable[[Tensor, Tensor, int], Any]
 
 
-class CardSearch(Search):
-    """``Search`` on a GPU. ``run`` takes an ``ExpandOnCard``, which must be the same function in every call."""
+class GPUSearch(Search):
+    """``Search`` on a GPU. ``run`` takes an ``ExpandOnGPU``, which must be the same function in every call."""
 
     def __init__(self, config: GumbelConfig | PUCTConfig, capacity: int, num_actions: int, seed: int,
                  device: torch.device) -> None:
@@ -37,7 +37,7 @@ class CardSearch(Search):
         super().__init__(config, capacity, num_actions, seed)
 
     def _allocate(self, num_nodes: int) -> None:
-        def on_card(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        def on_gpu(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
             return torch.zeros(*shape, dtype=dtype, device=self.device)
 
         n, actions = self.capacity, self.num_actions
@@ -45,15 +45,15 @@ class CardSearch(Search):
         size = n * num_nodes * kernels.Node.itemsize
         self._fetched = torch.zeros(size, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
         self._nodes = self._fetched.numpy().view(kernels.Node).reshape(n, num_nodes)
-        self.nodes = on_card(size, dtype=torch.uint8)
-        self.open_scores = on_card(n, num_nodes, actions)
-        self.scratch = on_card(n, num_nodes, dtype=torch.float64)
-        self.priors, self.scores, self.values = on_card(n, actions), on_card(n, actions), on_card(n)
+        self.nodes = on_gpu(size, dtype=torch.uint8)
+        self.open_scores = on_gpu(n, num_nodes, actions)
+        self.scratch = on_gpu(n, num_nodes, dtype=torch.float64)
+        self.priors, self.scores, self.values = on_gpu(n, actions), on_gpu(n, actions), on_gpu(n)
         gumbel = isinstance(self.config, GumbelConfig)
-        self.schedule = (on_card(num_nodes - 1, n, dtype=torch.int32) if gumbel else
-                         on_card(num_nodes + 1, dtype=torch.float64))
-        self.parents, self.actions = (on_card(n, dtype=torch.int64) for _ in range(2))
-        self.output_sum = on_card(n, dtype=torch.float64)
+        self.schedule = (on_gpu(num_nodes - 1, n, dtype=torch.int32) if gumbel else
+                         on_gpu(num_nodes + 1, dtype=torch.float64))
+        self.parents, self.actions = (on_gpu(n, dtype=torch.int64) for _ in range(2))
+        self.output_sum = on_gpu(n, dtype=torch.float64)
         self._output_sum = torch.zeros(n, dtype=torch.float64, pin_memory=self.device.type == "cuda")
         self._runs: dict[int, Callable[[], None]] = {}
 
@@ -75,7 +75,7 @@ class CardSearch(Search):
         self._runs[num_simulations]()
         _require_finite("below the root", float(self._output_sum[:size].sum()))
 
-    def _steps(self, expand: ExpandOnCard, num_simulations: int) -> None:
+    def _steps(self, expand: ExpandOnGPU, num_simulations: int) -> None:
         kernel, n, config = _kernels(), self.capacity, self.config
         trees = (self.nodes, self.open_scores)
         sizes = (self._nodes.shape[1], self.num_actions)
