@@ -1,5 +1,6 @@
 """Measures how many planted faults the doctor finds: ``python scripts/measure_doctor.py [WORD …]``; with words, only
-faults with one of them in their names, or "healthy".
+faults and healthy ones with one of them in their names, or "healthy" for all of these. Interrupted, it prints the
+tables of what was examined and exits with 130.
 
 Each fault of ``tests/faults`` is examined in its own process. Found: a warning or an error names the cause. Hinted: a
 note names it, or something close to it is named. Misnamed: only something else is named. For the healthy environments a
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections import defaultdict
@@ -17,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from myosu.processes import one_thread
+from myosu.processes import end_with, one_thread
 
 one_thread()
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -48,54 +50,73 @@ def examine(source: Any) -> list[Finding]:
 def apart(source: Any, dies: bool = False) -> tuple[list[Finding], float]:
     """Findings of ``examine`` in a separate process, and its duration in seconds. dies: run it like ``myosu check``,
     which reports that the process died."""
+    start = time.monotonic()
     if dies:
-        start = time.monotonic()
         return examine_apart(register(source)[0], {}, None, 0)[2], time.monotonic() - start
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe(duplex=False)
+    parent = os.getpid()
 
     def work() -> None:
+        end_with(parent)
         there.send(examine(source))
 
-    start = time.monotonic()
     process = context.Process(target=work)
     process.start()
     there.close()
     findings: list[Finding] = []
-    if here.poll(SECONDS):
-        try:
+    try:
+        if here.poll(SECONDS):
             findings = here.recv()
-        except EOFError:
-            print(f"  {source} ended its process", flush=True)
+        else:
+            print(f"  {source} was not examined in {SECONDS:.0f} s", flush=True)
+    except EOFError:
+        print(f"  {source} ended its process", flush=True)
     process.kill()
     process.join()
     return findings, time.monotonic() - start
 
 
-def main(words: list[str]) -> None:
+def main(words: list[str]) -> int:
+    """Returns the exit code: 130 if it was interrupted, after the tables of what was examined until then."""
+    tables = Table("kind"), Table("finding")
+    pool = ThreadPoolExecutor(WORKERS)
+    try:
+        measure_faults(words, pool, *tables)
+        for table in tables:
+            table.print()
+        measure_healthy(words, pool)
+        measure_runs(words)
+    except KeyboardInterrupt:
+        for table in tables:
+            table.print()
+        print("\nINTERRUPTED: the rest was not examined.", flush=True)
+        os._exit(130)  # without waiting for the examinations that have begun; their processes end with this one
+    return 0
+
+
+def measure_faults(words: list[str], pool: ThreadPoolExecutor, table: Table, by_check: Table) -> None:
     wanted = [fault for fault in FAULTS if not words or any(word in str(fault) for word in words)]
-    table, by_check = Table("kind"), Table("finding")
-    with ThreadPoolExecutor(WORKERS) as pool:
-        for fault, (findings, seconds) in zip(wanted, pool.map(_examined, wanted), strict=True):
-            verdict = fault.verdict(findings)
-            table.count(fault.kind, verdict)
-            by_check.count(fault.checks[0], verdict)
-            told = ", ".join(f"{f.severity[0]}:{f.check}" for f in findings if f.severity != "info"
-                             or f.check in fault.checks)
-            print(f"{verdict:<9} {fault}  [{told}] {seconds:.0f} s", flush=True)
-        table.print()
-        by_check.print()
-        healthy = [name for name in HEALTHY if not words or "healthy" in words or name in words]
-        alarms = 0
-        for name, (findings, seconds) in zip(healthy, pool.map(lambda n: apart(HEALTHY[n]), healthy), strict=True):
-            loud = [finding for finding in findings if finding.severity != "info"
-                    and finding.check not in TRUE_OF.get(name, ())]
-            alarms += bool(loud)
-            print(f"{'ALARM' if loud else 'healthy' if findings else 'UNSEEN':<9} {name} {seconds:.0f} s", flush=True)
-            for finding in loud:
-                print(f"          {finding.severity} {finding.check}: {finding.message[:300]}", flush=True)
-        print(f"\n{len(healthy)} healthy ones, {alarms} with a false alarm\n")
-    measure_runs(words)
+    for fault, (findings, seconds) in zip(wanted, pool.map(_examined, wanted), strict=True):
+        verdict = fault.verdict(findings)
+        table.count(fault.kind, verdict)
+        by_check.count(fault.checks[0], verdict)
+        told = ", ".join(f"{f.severity[0]}:{f.check}" for f in findings if f.severity != "info"
+                         or f.check in fault.checks)
+        print(f"{verdict:<9} {fault}  [{told}] {seconds:.0f} s", flush=True)
+
+
+def measure_healthy(words: list[str], pool: ThreadPoolExecutor) -> None:
+    healthy = [name for name in HEALTHY if not words or "healthy" in words or any(word in name for word in words)]
+    alarms = 0
+    for name, (findings, seconds) in zip(healthy, pool.map(lambda n: apart(HEALTHY[n]), healthy), strict=True):
+        loud = [finding for finding in findings if finding.severity != "info"
+                and finding.check not in TRUE_OF.get(name, ())]
+        alarms += bool(loud)
+        print(f"{'ALARM' if loud else 'healthy' if findings else 'UNSEEN':<9} {name} {seconds:.0f} s", flush=True)
+        for finding in loud:
+            print(f"          {finding.severity} {finding.check}: {finding.message[:300]}", flush=True)
+    print(f"\n{len(healthy)} healthy ones, {alarms} with a false alarm\n")
 
 
 def _examined(fault: Fault) -> tuple[list[Finding], float]:
@@ -134,4 +155,5 @@ class Table:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.exit(main(sys.argv[1:]))

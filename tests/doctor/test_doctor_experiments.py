@@ -74,7 +74,8 @@ def test_time_is_shared_between_experiments(tmp_path, monkeypatch):
         given.append(seconds)
 
     monkeypatch.setattr(verdict, "EXPERIMENTS", (greedy, greedy, greedy))
-    monkeypatch.setattr(verdict, "_check_environment", lambda *_: None)
+    monkeypatch.setattr(verdict._Examination, "_examine_environment", lambda self: None)
+    monkeypatch.setattr(verdict.Helper, "call", lambda self, function, *arguments, seconds: function(*arguments))
     found = verdict.examine_folder(untrained_run(tmp_path / "run", "tictactoe"), 0.5, said.append)
-    assert given == pytest.approx([10, 15, 30], abs=0.5) and found.healthy[-3:] == ["greedy"] * 3
-    assert said[1].startswith("Trying greedy, for 10 s at most")
+    assert given == pytest.approx([20 / 3, 10, 20], abs=0.5) and found.healthy[-3:] == ["greedy"] * 3
+    assert said[0].startswith("Trying greedy, for 7 s at most")

@@ -137,6 +137,7 @@ def test_judge_perfect_play_reports_bad_moves():
     assert judge_perfect_play(rng.random(200) < 0.3, chance, rng.normal(size=200), worth).severity == "warning"
     assert judge_perfect_play(rng.random(200) < 0.1, chance, rng.normal(size=200), worth).severity == "error"
     assert judge_perfect_play(rng.random(200) < 0.8, chance, -worth, worth).severity == "error"
+    assert judge_perfect_play(rng.random(200) < 0.8, chance, -0.01 * worth, worth) is None, "no values are learnt yet"
 
 
 def after(game, state, action):

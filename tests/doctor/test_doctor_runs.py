@@ -75,6 +75,7 @@ def test_values_that_disagree_with_returns_are_reported():
     assert judge_values(-returns, returns).check == "value-sign"
     assert judge_values(1e4 + rng.normal(size=500), returns).check == "value-scale"
     assert judge_values(0.01 * 200 * returns, 200 * returns, scale=0.01) is None
+    assert judge_values(-0.01 * returns, returns) is None, "nothing is learnt yet"
     assert judge_values(-returns[:50], returns[:50]) is None, "50 positions are too few for a finding"
 
 
@@ -102,6 +103,8 @@ def test_weak_second_seat_is_reported():
     assert judge_seats(np.array([0.95, 0.9]), 30) is None
     assert "second player's moves" in judge_seats(np.array([0.95, 0.3]), 30).cause
     assert judge_seats(np.array([0.9, 0.5]), 4) is None, "four games are too few for a finding"
+    assert judge_seats(np.array([0.88, 0.51]), 100) and not judge_seats(np.array([0.88, 0.51]), 100, advantage=0.3)
+    assert judge_seats(np.array([0.98, 0.25]), 100, advantage=0.6), "the same mistake in random games excuses nothing"
 
 
 # --- folders
@@ -113,17 +116,18 @@ def folder(tmp_path):
 
 
 def test_run_without_records_is_examined(folder, capsys):
-    run, missing = read_run(folder)
+    read = read_run(folder)
+    run, missing = read.view, read.missing
     assert run.num_players == 2 and run.num_actions == 9 and run.reward_range == (-1, 1)
     assert any("no records" in part for part in missing) and any("no game" in part for part in missing)
-    assert cli.run(["doctor", str(folder), "--minutes", "0"]) == 0
-    assert "nothing looks wrong" in capsys.readouterr().out
+    assert cli.run(["doctor", str(folder), "--minutes", "0"]) == 2
+    assert "it has no records yet, so only its settings could be judged" in capsys.readouterr().out
 
 
 def test_damaged_lines_are_skipped(folder):
     good = {"returns": [1.0, -1.0], "length": 7, "truncated": False, "env_steps": 7, "weights_version": 0}
     (folder / "games.jsonl").write_text(json.dumps(good) + "\nnonsense\n[]\n{}\n" + json.dumps(good) + '\n{"returns')
-    assert len(read_run(folder)[0].games) == 2
+    assert len(read_run(folder).view.games) == 2
 
 
 def test_missing_or_damaged_run_is_reported(folder, tmp_path, capsys):
@@ -135,7 +139,7 @@ def test_missing_or_damaged_run_is_reported(folder, tmp_path, capsys):
     data = json.loads(before) | {"game": "nosuchgame"}
     data["algorithm_config"]["forgotten"] = 3
     (folder / "config.json").write_text(json.dumps(data))
-    assert cli.run(["doctor", str(folder), "--minutes", "0", "--json"]) == 0
+    assert cli.run(["doctor", str(folder), "--minutes", "0", "--json"]) == 2
     told = json.loads(capsys.readouterr().out)
     assert any("nosuchgame" in part for part in told["unread"])
 
@@ -145,13 +149,14 @@ def test_doctor_does_not_change_the_run_folder(folder):
         return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
 
     before = state()
-    assert cli.run(["doctor", str(folder), "--minutes", "0"]) == 0
+    assert cli.run(["doctor", str(folder), "--minutes", "0"]) == 2  # it has no records
     assert state() == before
 
 
 def test_myosu_doctor_function(folder):
     verdict = myosu.doctor(folder, minutes=0)
     assert verdict.findings == [] and "nothing looks wrong" in str(verdict) and not verdict.failed
+    assert verdict.incomplete
     assert any("no records" in part for part in verdict.missing)
     said = []
     verdict = myosu.doctor(Broken, env_kwargs={"habit": "nan"}, say=said.append)

@@ -10,7 +10,7 @@ from faults.run_faults import alone, muzero
 from myosu.doctor.action_effects import Effects, Moment, Trial
 from myosu.doctor.finding import Finding
 from myosu.doctor.gym_statistics import some_lengths_only
-from myosu.doctor.run import examine_run, found_well
+from myosu.doctor.run import examine_run, judge_run
 from myosu.doctor.run_games import ENOUGH
 from myosu.doctor.verdict import Verdict
 from myosu.doctor.weights import judge_weights, weights_change
@@ -83,13 +83,58 @@ def test_evaluation_noise_is_not_reported_as_a_fall():
 
 
 def test_only_what_was_examined_is_called_well():
-    well, unjudged = found_well(alone(3, evaluations=np.array([20.0, 90.0])))
+    judged = judge_run(alone(3, evaluations=np.array([20.0, 90.0])))
+    well, unjudged = judged.healthy, judged.unjudged
     assert "the replay ratio" in well and "evaluations" not in well and "search values fit the outcomes" not in well
     assert unjudged == ["whether it learns: there are 2 evaluations, at least 6 are needed"]
     few = dataclasses.replace(alone(3), games=alone(3).games[:ENOUGH - 1])
-    well, unjudged = found_well(few)
+    well, unjudged = judge_run(few).healthy, judge_run(few).unjudged
     assert "how episodes end" not in well and f"only {ENOUGH - 1} games" in unjudged[0]
-    assert "both seats" in found_well(muzero(3))[0] and "how episodes end" not in found_well(muzero(3))[0]
+    well = judge_run(muzero(3)).healthy
+    assert "both seats" in well and "how episodes end" not in well
+
+
+def test_value_range_is_compared_with_discounted_returns():
+    """Muesli's preset for CartPole: 1 a step, discounted by 0.995, is at most 184, although episodes earn 500."""
+    settings = {"atoms": 51, "discount": 0.995, "value_range": [0.0, 220.0]}
+    lengths = np.r_[np.full(300, 20), np.full(300, 500)]
+    assert "support" not in told(alone(3, returns=1.0 * lengths, lengths=lengths, settings=settings))
+    found = told(alone(3, returns=1.0 * lengths, lengths=lengths, settings=settings | {"value_range": [0.0, 150.0]}))
+    assert "discounted returns reach ±183.7, but values are limited to ±150" in found["support"].message
+    weak = alone(3, returns=np.full(600, 1.0) + np.arange(600) % 2, lengths=lengths, settings=settings)
+    assert "support" in told(weak) and "support" not in told(dataclasses.replace(weak, known_good=settings))
+
+
+def test_known_good_replay_ratio_is_not_reported():
+    """SAC's preset for Pendulum samples every position 256 times."""
+    run = alone(3, settings={"replay_ratio": 256.0})
+    assert "replay-ratio" not in told(dataclasses.replace(run, known_good={"replay_ratio": 256.0}))
+    assert "replay-ratio" in told(dataclasses.replace(run, known_good={"replay_ratio": 64.0}))
+
+
+def test_evaluations_at_their_limit_are_not_called_rising():
+    """As of PPO on CartPole: 156, then 500 of 500 at each evaluation, without any deviation."""
+    for course in ([155.6, *[500.0] * 14], [20.0, 480, 499, 499.5, 499.6, 499.7, 500, 500, 500]):
+        run = alone(3, "ppo", evaluations=np.array(course))
+        exact = [line | {"mean_reward_ci95": [line["mean_reward"]] * 2} for line in run.evaluations]
+        run.metrics.evaluations[:] = exact
+        run.metrics.latest["phase"] = "finished"
+        assert "still-rising" not in told(run)
+
+
+def test_first_players_advantage_is_no_fault_of_the_second():
+    """At random, 58 % of tic-tac-toe games are won by the first player and 29 % by the second."""
+    early = np.array([1.0] * 116 + [-1.0] * 58 + [0.0] * 26)
+    run = muzero(3, win_rates=(0.88, 0.46))
+    games = [game | {"returns": [earned, -earned]} for game, earned in zip(run.games, early, strict=False)]
+    assert "seats" in told(run) and "seats" not in told(dataclasses.replace(run, games=games + run.games[200:]))
+
+
+def test_text_of_a_verdict_shows_small_pictures():
+    gone = np.r_[np.linspace(0.8, 0.1, 8), np.full(52, 1e-4)]
+    run = alone(3, "ppo", curves={"episodes/policy_entropy": gone})
+    text = str(Verdict("run", judge_run(run).findings, [], [], run))
+    assert "█▇▅▃" + 28 * "▁" + "  episodes/policy_entropy, 0.8 at first, 0.0001 at last" in text
 
 
 def test_verdict_sentence_contains_the_advice():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from myosu import cli
-from myosu.commands.compare import compare
+from myosu.commands.compare import compare, normalized
 from myosu.evaluation.comparison import (
     all_tasks,
     bootstrap_interval,
@@ -48,6 +48,17 @@ def test_results_equal_those_of_rliable():
     assert bootstrap_interval(improvement, ours, theirs, resamples=5000) == pytest.approx((0.5, 0.9167), abs=0.02)
 
 
+def test_sample_efficiency_curves_equal_those_of_rliable():
+    """Both tasks' runs pooled at every point, and whole runs resampled within their task."""
+    factors, bump = np.array([0.25, 0.5, 1.0]), np.array([0.0, 0.2, 0.0])
+    tasks = [scores[:, None] * factors + (scores[:, None] > 0.6) * bump for scores in OURS.T]
+    assert interquartile_mean(np.concatenate(tasks), axis=0) == pytest.approx([0.1520833333, 0.4041666667,
+                                                                              0.6083333333])
+    low, high = curve_interval(tasks, resamples=5000)
+    assert low == pytest.approx([0.1146, 0.2583, 0.4665], abs=0.015)
+    assert high == pytest.approx([0.1937, 0.5583, 0.7750], abs=0.015)
+
+
 def test_permutation_p_value():
     """Of the 20 splits of six runs into three and three, two are as extreme; of the 70 into four and four, two."""
     three, four = ([np.arange(n) + 9.0] for n in (3, 4))
@@ -71,14 +82,14 @@ def test_bootstrap_is_stratified_by_task():
 
 def test_bootstrap_resamples_whole_curves():
     curves = np.array([[0.0, 1], [1, 0]])  # in every resample, the means of the two points add up to 1
-    low, high = curve_interval(curves)
+    low, high = curve_interval([curves])
     assert low.tolist() == [0, 0] and high.tolist() == [1, 1]
-    assert curve_interval(np.array([[2.0, 3]] * 4)).tolist() == [[2, 3], [2, 3]]
+    assert curve_interval([np.array([[2.0, 3]] * 4)]).tolist() == [[2, 3], [2, 3]]
 
 
 def test_normalized_scores():
-    assert normalize([[np.array([0.0, 5, 10])]], [0.0], [10.0])[0][0].tolist() == [0, 0.5, 1]
-    assert normalize([[np.array([4.0])]], [4.0], [4.0])[0][0].tolist() == [0]
+    assert normalize(np.array([0.0, 5, 10]), 0.0, 10.0).tolist() == [0, 0.5, 1]
+    assert normalize(np.array([4.0]), 4.0, 4.0).tolist() == [0]
 
 
 def curve(mean, game="g"):
@@ -93,13 +104,14 @@ def curve(mean, game="g"):
     ([9, 10, 11], [1, 2], "too few seeds"), ([9, 10, 11], [1, 2, 3], "no difference is shown"),
 ])
 def test_verdict_depends_on_difference_and_seed_count(runs, baseline, words):
-    report = compare({"runs": [curve([0, x]) for x in runs], "baseline": [curve([0, x]) for x in baseline]}, ["g"])
+    report = compare({"runs": [[curve([0, x]) for x in runs]], "baseline": [[curve([0, x]) for x in baseline]]}, ["g"])
     assert words in report["verdict"]
 
 
 def test_scores_of_several_games_are_normalized():
-    groups = {"runs": [curve([0, 10], "a"), curve([100, 300], "b")], "baseline": [curve([0, 5], "a"),
-                                                                                   curve([100, 200], "b")]}
+    groups = normalized({"runs": [[curve([0, 10], "a")], [curve([100, 300], "b")]],
+                         "baseline": [[curve([0, 5], "a")], [curve([100, 200], "b")]]})
+    assert groups["baseline"][1][0].mean.tolist() == [0, 0.5]
     report = compare(groups, ["a", "b"])
     assert report["normalized"] and report["groups"]["runs"]["interquartile_mean"] == 1
     assert report["groups"]["baseline"]["interquartile_mean"] == 0.5
@@ -110,4 +122,4 @@ def test_invalid_input_is_refused(capsys, tmp_path):
     assert "There is no run" in capsys.readouterr().err
     assert cli.run(["compare"]) == 2
     assert "Which runs?" in capsys.readouterr().err
-    json.dumps(compare({"runs": [curve([0, 1])]}, ["g"]))
+    json.dumps(compare({"runs": [[curve([0, 1])]]}, ["g"]))

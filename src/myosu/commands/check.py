@@ -35,9 +35,10 @@ class Options:
 
 
 def main(arguments: list[str]) -> int:
+    """Returns exit code 1 if an error was found, 2 if the environment hung or crashed during the examination."""
     options = parse(Options, "check", arguments)
     check_seed(options.seed)
-    from myosu.doctor.apart import examine_apart
+    from myosu.doctor.apart import examine_apart, was_cut_short
 
     if options.games is not None and options.games < 1:
         raise UserError(f"--games {options.games}: it must be 1 or more.")
@@ -51,7 +52,7 @@ def main(arguments: list[str]) -> int:
         for finding in findings:
             print(finding, end="\n\n")
         print(f"{name}: {_verdict(is_game, failed, options.games)}")
-    return int(failed)
+    return 2 if was_cut_short(findings) else int(failed)
 
 
 def _verdict(is_game: bool, failed: bool, games: int | None) -> str:

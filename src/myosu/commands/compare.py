@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json as json_module
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ class Options:
     x: Literal["minutes", "env_steps", "updates"] = "env_steps"
     """The x axis of the sample-efficiency curves."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="FILE")] = None
-    """Draw the curves into this .png or .svg, for runs of one game."""
+    """Draw the curves into this .png or .svg; for runs of several games, of normalised rewards."""
     json: bool = False
     """Print JSON only."""
 
@@ -54,12 +55,13 @@ def main(arguments: list[str]) -> int:
     for name, group in groups.items():
         if lacking := sorted(set(games) - {curve.game for curve in group}):
             raise UserError(f"The {name} have no run of {', '.join(lacking)}: compare the same games on both sides.")
-    report = compare(groups, games)
+    by_game = {name: [[curve for curve in group if curve.game == game] for game in games]
+               for name, group in groups.items()}
+    if len(games) > 1:
+        by_game = normalized(by_game)
+    report = compare(by_game, games)
     if options.output:
-        if len(games) > 1:
-            raise UserError(f"-o: the runs are of different games ({', '.join(games)}), whose rewards cannot share an "
-                            "axis.")
-        plot_comparison(groups, options.output, options.x, games[0])
+        plot_comparison(by_game, options.output, options.x, _title(games))
     if options.json:
         print(json_module.dumps(report, indent=1))
     else:
@@ -67,25 +69,30 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def compare(groups: dict[str, list[Any]], games: list[str]) -> dict[str, Any]:
-    """Compare groups of runs. groups: curves by name, "runs" and optionally "baseline". Returns the report as JSON."""
+def normalized(groups: dict[str, list[list[Any]]]) -> dict[str, list[list[Any]]]:
+    """The curves with the rewards of every game rescaled: 0 is its worst first evaluation, 1 its best last one."""
+    from myosu.evaluation.comparison import normalize
+
+    ranges = []
+    for game in zip(*groups.values(), strict=True):
+        curves = [curve for part in game for curve in part]
+        ranges.append((min(curve.mean[0] for curve in curves), max(curve.mean[-1] for curve in curves)))
+    return {name: [[dataclasses.replace(curve, mean=normalize(curve.mean, *limits)) for curve in game]
+                   for game, limits in zip(group, ranges, strict=True)] for name, group in groups.items()}
+
+
+def _title(games: list[str]) -> str:
+    return ", ".join(games) + (", normalised" if len(games) > 1 else "")
+
+
+def compare(groups: dict[str, list[list[Any]]], games: list[str]) -> dict[str, Any]:
+    """Compare groups of runs. groups: curves by name, "runs" and optionally "baseline", of each game, normalised if
+    there are several games. Returns the report as JSON."""
     import numpy as np
 
-    from myosu.evaluation.comparison import (
-        all_tasks,
-        bootstrap_interval,
-        improvement,
-        normalize,
-        permutation_p_value,
-    )
+    from myosu.evaluation.comparison import all_tasks, bootstrap_interval, improvement, permutation_p_value
 
-    scores = [[np.array([curve.mean[-1] for curve in group if curve.game == game]) for game in games]
-              for group in groups.values()]
-    if len(games) > 1:
-        every = [np.concatenate(task) for task in zip(*scores, strict=True)]
-        first = [min(curve.mean[0] for group in groups.values() for curve in group if curve.game == game)
-                 for game in games]
-        scores = normalize(scores, first, [float(task.max()) for task in every])
+    scores = [[np.array([curve.mean[-1] for curve in game]) for game in group] for group in groups.values()]
     report: dict[str, Any] = {"games": games, "normalized": len(games) > 1, "groups": {}}
     for name, group in zip(groups, scores, strict=True):
         values = np.concatenate(group)
@@ -120,7 +127,7 @@ def _print(report: dict[str, Any], output: Path | None) -> None:
     from rich.table import Table
 
     table = Table("", "runs", "interquartile mean", "95 %", "mean", "min to max",
-                  title=", ".join(report["games"]) + (", normalised" if report["normalized"] else ""))
+                  title=_title(report["games"]))
     for name, group in report["groups"].items():
         interval = "–" if group["ci95"] is None else "{:.4g} to {:.4g}".format(*group["ci95"])
         table.add_row(name, str(group["runs"]), f"{group['interquartile_mean']:.4g}", interval, f"{group['mean']:.4g}",

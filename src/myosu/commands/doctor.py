@@ -32,7 +32,7 @@ class Options:
 
 
 def main(arguments: list[str]) -> int:
-    """Returns exit code 1 if an error was found, 2 if the run could not be read."""
+    """Returns exit code 1 if an error was found, 2 if bad input prevented a part of the examination."""
     options = parse(Options, "doctor", arguments)
     if options.minutes < 0:
         raise UserError(f"--minutes {options.minutes:g}: it must be 0 or more.")
@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
         print(f"\n{verdict}")
         if options.html is not None:
             print(f"The report is in {options.html}")
-    return 2 if verdict.unreadable else int(verdict.failed)
+    return 2 if verdict.incomplete else int(verdict.failed)
 
 
 def _silent(*_: Any) -> None:

@@ -22,6 +22,8 @@ from myosu.processes import end, end_with, spawn
 #: fraction of the limit, that counts as a hang. A busy machine slows down healthy environments.
 SECONDS = 55.0
 _STALLED, _STALLED_SHARE = 20.0, 0.6
+#: Findings after which nothing more could be examined.
+CUT_SHORT = frozenset({"crash", "hang"})
 
 
 def examine_apart(name: str, kwargs: Mapping[str, Any], games: int | None, seed: int,
@@ -66,6 +68,11 @@ def examine_apart(name: str, kwargs: Mapping[str, Any], games: int | None, seed:
         stalled = time.monotonic() - moved >= min(_STALLED, _STALLED_SHARE * seconds)
         findings.append(_too_long(kind, seconds, stalled and not played))
     return kind, is_game, by_severity(findings)
+
+
+def was_cut_short(findings: list[Finding]) -> bool:
+    """Whether the environment hung or crashed, so that a part of the examination was not possible."""
+    return any(finding.check in CUT_SHORT for finding in findings)
 
 
 def _too_long(name: str, seconds: float, hangs: bool) -> Finding:

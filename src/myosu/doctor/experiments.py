@@ -19,7 +19,8 @@ from torch.overrides import TorchFunctionMode
 from myosu.algorithms import load_algorithm, load_settings
 from myosu.algorithms.interface import positions_in
 from myosu.doctor.finding import Finding, Unsuited
-from myosu.doctor.model_experiments import against_perfect_play, model_against_rules
+from myosu.doctor.model_experiments import FLAT, against_perfect_play, model_against_rules
+from myosu.doctor.run_games import ADVANTAGE, SEATS
 from myosu.doctor.run_view import found
 from myosu.doctor.short_runs import known_good_settings, one_setting_at_a_time, shuffled_reward_control
 from myosu.doctor.weights import weights_change
@@ -112,7 +113,9 @@ def seats_swapped(folder: Path, seconds: float) -> Finding | None:
         won += [result.first_seat.win_rate, result.second_seat.win_rate]
         lengths += 10
         games += 1
-    return judge_seats(won / games, int(lengths[0]))
+    random = [RandomPlayer(environment.game, seed) for seed in (1, 2)]
+    result = play_match(environment.game, random[0], random[1], 200, seed=0)
+    return judge_seats(won / games, int(lengths[0]), result.first_seat.win_rate - result.second_seat.win_rate)
 
 
 def search_against_prior(folder: Path, seconds: float) -> Finding | None:
@@ -151,7 +154,7 @@ def judge_values(values: np.ndarray, returns: np.ndarray, scale: float = 1.0) ->
     error = float(np.sqrt(np.square(values - returns).mean()))
     numbers = (f"over {len(values)} positions values and returns correlate by {correlation:+.2f}; the error is "
                f"{error:.3g}, the returns' deviation {spread:.3g}")
-    if correlation < -0.2:
+    if correlation < -0.2 and values.std() > FLAT * spread:
         return found("error", "value-sign", f"values predict the opposite of the returns: {numbers}.", "values or "
                      "rewards belong to the wrong player.", "Look at whose reward step() returns "
                      "(docs/convention.md).", 0.9)
@@ -195,11 +198,12 @@ def judge_fit(losses: list[dict[str, float]]) -> Finding | None:
                  "look at observations with myosu check.", 0.7)
 
 
-def judge_seats(won: np.ndarray, games: int) -> Finding | None:
-    """won: float [2], the win rates as first and as second player. games: number of games from each seat."""
+def judge_seats(won: np.ndarray, games: int, advantage: float = 0.0) -> Finding | None:
+    """won: float [2], the win rates as first and as second player. games: number of games from each seat. advantage:
+    the same difference if both players are random."""
     pooled = float(np.clip(won.mean(), 0.02, 0.98))
     error = np.sqrt(2 * pooled * (1 - pooled) / games)
-    if abs(won[0] - won[1]) < max(0.3, 4 * error):
+    if abs(won[0] - won[1] - np.clip(advantage, -ADVANTAGE, ADVANTAGE)) < max(SEATS, 4 * error):
         return None
     worse = "second" if won[0] > won[1] else "first"
     return found("warning", "seats", f"against random moves the agent wins {won[0]:.0%} as first and {won[1]:.0%} as "

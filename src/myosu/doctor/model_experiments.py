@@ -33,6 +33,9 @@ _STEPS, _POSITIONS, _SPREAD, _BROKEN, _TOLD_APART = 3, 200, 0.05, 0.7, 0.9
 _SOLVED, _NODES, _FEW = 300, 200_000, 60
 #: Standard errors by which moves must be better than random ones, and by which they are significantly worse.
 _BETTER, _WORSE = 2.0, 3.0
+#: Ratio of the values' standard deviation to that of the true ones below which a value network has learnt nothing yet,
+#: so that the sign of their correlation means nothing.
+FLAT = 0.1
 
 
 def model_against_rules(folder: Path, seconds: float) -> Finding | None:
@@ -129,13 +132,16 @@ def judge_perfect_play(right: np.ndarray, chance: np.ndarray, values: np.ndarray
     right: bool [n], whether the agent plays a best move. chance: float [n], the fraction of legal moves that are best.
     values, worth: the agent's values and the exact ones.
     """
+    learnt = values.std() > FLAT * worth.std() > 0
     correlation = float(np.corrcoef(values, worth)[0, 1]) if values.std() > 0 and worth.std() > 0 else 0.0
     error = float(np.sqrt((chance * (1 - chance)).sum())) / len(right)
     numbers = (f"in {len(right)} positions near the end of games, solved exactly, it plays a best move in "
                f"{right.mean():.0%} (at random {chance.mean():.0%}), and its values correlate with the true ones by "
                f"{correlation:+.2f}")
-    if right.mean() < chance.mean() - _WORSE * error or correlation < -0.2:
-        return found("error", "perfect-play", f"the agent prefers losing moves: {numbers}.", "values or rewards belong "
+    worse, opposite = right.mean() < chance.mean() - _WORSE * error, learnt and correlation < -0.2
+    if worse or opposite:
+        what = "prefers losing moves" if worse else "values positions the wrong way round"
+        return found("error", "perfect-play", f"the agent {what}: {numbers}.", "values or rewards belong "
                      "to the wrong player.", "Run myosu check on the game; look at whose reward step() returns "
                      "(docs/convention.md).", 0.9)
     if right.mean() > chance.mean() + _BETTER * error:

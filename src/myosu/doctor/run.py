@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from myosu.doctor import run_curves, run_games, run_settings
 from myosu.doctor.finding import Finding, by_severity
@@ -31,16 +32,28 @@ _LOOKS_AT: dict[Check, tuple[str, tuple[str, ...]]] = {
 }
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """findings: the first of each kind, the most severe first; empty if nothing looks wrong. healthy: descriptions of
+    the checks that found nothing wrong. unjudged: of those that could not judge yet, with the reason."""
+
+    findings: list[Finding]
+    healthy: list[str]
+    unjudged: list[str]
+
+
 def examine_run(run: RunView) -> list[Finding]:
-    """The first finding of each kind, the most severe first; empty if nothing looks wrong."""
-    findings = [finding for check in CHECKS if (finding := check(run)) is not None]
-    kinds = {finding.check: finding for finding in reversed(findings)}
-    return by_severity([finding for finding in findings if kinds[finding.check] is finding])
+    """The findings of ``judge_run``."""
+    return judge_run(run).findings
 
 
-def found_well(run: RunView) -> tuple[list[str], list[str]]:
-    """Descriptions of the checks that found nothing wrong, and of those that could not judge yet, with the reason."""
-    well = [what for check, (what, needed) in _LOOKS_AT.items() if check(run) is None and any(
+def judge_run(run: RunView) -> Judgement:
+    results = {check: check(run) for check in CHECKS}
+    kinds: dict[str, Finding] = {}
+    for finding in results.values():
+        if finding is not None:
+            kinds.setdefault(finding.check, finding)
+    healthy = [what for check, (what, needed) in _LOOKS_AT.items() if results[check] is None and any(
         name in run.settings or len(run.metrics.values(name)) for name in needed)]
     unjudged = []
     enough, evaluations = len(run.games) >= run_games.ENOUGH, len(run.evaluations)
@@ -48,12 +61,12 @@ def found_well(run: RunView) -> tuple[list[str], list[str]]:
                                "new weights reach the actors"}
     games |= {run_games.seats: "both seats"} if run.num_players == 2 else {run_games.cut_as_ends: "how episodes end"}
     if enough:
-        well += [what for check, what in games.items() if check(run) is None]
+        healthy += [what for check, what in games.items() if results[check] is None]
     elif run.games:
         unjudged.append(f"{', '.join(games.values())}: only {len(run.games)} games have ended")
     if evaluations < run_curves.EVALUATIONS:
         unjudged.append(f"whether it learns: there {'is' if evaluations == 1 else 'are'} {evaluations or 'no'} "
                         f"evaluation{'s' * (evaluations != 1)}, at least {run_curves.EVALUATIONS} are needed")
-    elif run_curves.evaluations(run) is None:
-        well.append("evaluations")
-    return well, unjudged
+    elif results[run_curves.evaluations] is None:
+        healthy.append("evaluations")
+    return Judgement(by_severity(list(kinds.values())), healthy, unjudged)

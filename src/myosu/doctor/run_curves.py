@@ -19,6 +19,8 @@ _EXPLODED, _CLIPPED = 3.0, 100.0
 #: Standard errors by which an improvement is significant; fraction of the run before which the best evaluation must lie
 #: to be lost.
 _SURE, _LONG_AGO = 2.0, 0.7
+#: Fraction of the range of all evaluations by which they rose in the last third of a run that ended too early.
+_RISING = 0.05
 #: Rank correlation of evaluations with time above which they rise steadily.
 _STEADY = 0.7
 
@@ -241,7 +243,8 @@ def still_rising(run: RunView) -> Finding | None:
         return None
     third = len(lines) // 3
     (before, at_before), (last, at_last) = (_together(part) for part in (lines[-2 * third:-third], lines[-third:]))
-    if last - before < 2 * _SURE * float(np.hypot(at_before, at_last)):
+    means = [line["mean_reward"] for line in lines]
+    if last - before <= max(2 * _SURE * float(np.hypot(at_before, at_last)), _RISING * float(np.ptp(means))):
         return None
     return found("info", "still-rising", f"evaluations were still rising at the end: from {before:.4g} to {last:.4g} "
                  "on average in the last two thirds of the run.", "the run ended before learning levelled off.",

@@ -6,12 +6,15 @@ import dataclasses
 import json
 import math
 import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from myosu.algorithms import load_algorithm, load_settings
 from myosu.doctor.run_view import Metrics, RunView
 from myosu.envs.registry import Environment
+from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError
 from myosu.presets import load_preset
 from myosu.runs.config import RunConfig
@@ -26,13 +29,45 @@ _TAIL = 1 << 20
 _NEEDED = {"returns": list, "length": int, "truncated": bool, "env_steps": int, "weights_version": int}
 
 
-def read_run(folder: Path) -> tuple[RunView, list[str]]:
-    """The run, and a description of each part that could not be read. Raises UserError if there is no run.
+@dataclass(frozen=True)
+class Described:
+    """A run's environment and algorithm, as far as its folder does not tell. spec: None if the environment cannot be
+    loaded. missing: what could not be read, and why."""
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    known_good: dict[str, Any] = field(default_factory=dict)
+    spec: EnvSpec | None = None
+    native: bool = False
+    missing: list[str] = field(default_factory=list)
+
+
+def describe(config: RunConfig) -> Described:
+    """Load the environment and the algorithm, which runs their code."""
+    missing: list[str] = []
+    environment = _environment(config, missing)
+    return Described(_settings(config, missing), known_good(config, environment, missing),
+                     environment.spec if environment else None, bool(environment and environment.game), missing)
+
+
+@dataclass(frozen=True)
+class RunRead:
+    """A run as it was read. missing: a description of each part that could not be read. incomplete: whether that is
+    because it is damaged, of another version, or needs code that cannot run or may not run."""
+
+    view: RunView
+    missing: list[str]
+    incomplete: bool
+    config: RunConfig | None
+
+
+def read_run(folder: Path, describe: Callable[[RunConfig], Described] = describe) -> RunRead:
+    """Read the run in ``folder``. describe: as the function of that name. Raises UserError if there is no run.
 
     If only its configuration cannot be read, the algorithm's name is empty.
     """
     metrics = LiveMetrics(folder / "metrics.jsonl")
     missing: list[str] = []
+    config = None
     try:
         config = open_run(folder).config
     except UserError as error:
@@ -44,33 +79,32 @@ def read_run(folder: Path) -> tuple[RunView, list[str]]:
         view = RunView("", {}, metrics, games, num_players=len(games[-1]["returns"]) if games else 1)
     else:
         metrics.read()
-        view = view_run(folder, config, metrics, missing, whole=True)
+        described = describe(config)
+        missing += described.missing
+        view = view_run(folder, config, metrics, described, whole=True)
+    incomplete = bool(missing) or not (metrics.names or view.games)
     if not metrics.names:
         missing.append("metrics.jsonl: there are no records yet")
     if not view.games:
         missing.append("games.jsonl: no game has ended yet")
-    return view, missing
+    return RunRead(view, missing, incomplete, config)
 
 
-def view_run(folder: Path, config: RunConfig, metrics: Metrics, missing: list[str] | None = None,
+def view_run(folder: Path, config: RunConfig, metrics: Metrics, described: Described | None = None,
              whole: bool = False) -> RunView:
     """The run in ``folder`` as plain data.
 
-    missing: a list to which descriptions of unreadable or untrusted parts are appended. whole: read the first games
-    too, not only the last megabyte of the list.
+    described: ``describe(config)`` by default. whole: read the first games too, not only the last megabyte of the list.
     """
-    missing = [] if missing is None else missing
-    environment = _environment(config, missing)
+    described = describe(config) if described is None else described
     games = read_games(folder, whole)
     players = len(games[-1]["returns"]) if games else 1
-    spec = environment.spec if environment else None
+    spec = described.spec
     return RunView(
-        algorithm=Path(config.algorithm).stem, metrics=metrics, games=games,
-        settings=_settings(config, missing),
-        known_good=known_good(config, environment, missing),
+        algorithm=Path(config.algorithm).stem, metrics=metrics, games=games, settings=described.settings,
+        known_good=described.known_good,
         num_players=spec.num_players if spec else players, num_actions=spec.num_actions if spec else 0,
-        reward_range=spec.reward_range if spec else (-float("inf"), float("inf")),
-        native=bool(environment and environment.game),
+        reward_range=spec.reward_range if spec else (-float("inf"), float("inf")), native=described.native,
     )
 
 

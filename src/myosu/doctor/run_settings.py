@@ -24,22 +24,34 @@ def support_width(run: RunView) -> Finding | None:
     """Compare the range of categorical values with the games' returns."""
     if "atoms" not in run.settings or len(run.games) < _GAMES:
         return None
-    low, high = run.settings.get("value_range") or run.reward_range
-    seen, width = float(np.abs(run.returns).max()), max(abs(low), abs(high))
+    chosen = run.settings.get("value_range")
+    low, high = chosen or run.reward_range
+    width = max(abs(low), abs(high))
+    greatest, seen = (float(np.abs(returns).max()) for returns in (_discounted_returns(run), run.returns))
     if not np.isfinite(width) or seen == 0:
         return None
-    if seen > 1.01 * width:
-        return found("error", "support", f"returns reach ±{seen:.4g}, but values are limited to ±{width:.4g}: returns "
-                     "beyond that cannot be told apart.", "the value's range is too narrow.",
-                     f"Set --value-range to include ±{seen:.4g}.", 0.95)
+    if greatest > 1.01 * width:
+        return found("error", "support", f"{'discounted ' * (greatest < seen)}returns reach ±{greatest:.4g}, but "
+                     f"values are limited to ±{width:.4g}: returns beyond that cannot be told apart.",
+                     "the value's range is too narrow.", f"Set --value-range to include ±{greatest:.4g}.", 0.95)
     # In a single-player game, returns seen by a weak agent say nothing of a good agent's returns.
-    if width > _WIDE * seen and (run.num_players == 2 or run.settings.get("value_range")):
+    if width > _WIDE * seen and (run.num_players == 2 or (chosen and chosen != run.known_good.get("value_range"))):
         steps = 2 * seen / (2 * width / (run.settings["atoms"] - 1))
         return found("warning", "support", f"values may reach ±{width:.4g}, but in {len(run.games)} games no return "
                      f"went beyond ±{seen:.4g}: only about {steps:.1f} of {run.settings['atoms']} atoms lie in that "
                      "range.", "the value's support is far too wide, and differences that matter fall between two "
                      "atoms.", f"Set --value-range {-seen:.4g} {seen:.4g}, or the game's reward_range.", 0.9)
     return None
+
+
+def _discounted_returns(run: RunView) -> np.ndarray:
+    """float64 [games]: discounted returns at the start of each game, as if every step had earned the same:
+    R (1 - γ^L) / (L (1 - γ)). Only the sums of the rewards are recorded."""
+    discount = abs(run.settings.get("discount", 1.0))
+    if discount == 1 or run.num_players == 2:  # two-player games are decided at the end, where little is discounted
+        return run.returns
+    lengths = np.maximum(run.column("length"), 1)
+    return run.returns * (1 - discount**lengths) / (lengths * (1 - discount))
 
 
 def replay_size(run: RunView) -> Finding | None:
@@ -63,7 +75,7 @@ def replay_ratio(run: RunView) -> Finding | None:
     if "held_out" in run.settings:
         return None  # recorded games are few; held-out games show overfitting
     ratio, good = run.settings["replay_ratio"], run.known_good.get("replay_ratio")
-    if ratio > _REUSE or (good and ratio > 16 * good):
+    if ratio > max(_REUSE, good or 0) or (good and ratio > 16 * good):
         return found("warning", "replay-ratio", f"every position is sampled {ratio:g} times"
                      + (f"; known good: {good:g}." if good else "."), "the replay ratio is far too high: the network "
                      "overfits to few episodes, and values diverge.", "Lower --replay-ratio.", 0.8)

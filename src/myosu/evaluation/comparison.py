@@ -76,15 +76,15 @@ def permutation_p_value(ours: Scores, theirs: Scores, resamples: int = 5000, see
     return (1 + as_far) / (1 + resamples)
 
 
-def curve_interval(curves: np.ndarray, resamples: int = 2000, seed: int = 0) -> np.ndarray:
-    """95 % confidence intervals, float64 [2, points], of the interquartile mean of ``curves``, float [runs, points], at
-    every point. Whole runs are resampled."""
+def curve_interval(curves: Scores, resamples: int = 2000, seed: int = 0) -> np.ndarray:
+    """95 % confidence intervals, float64 [2, points], at every point, of the interquartile mean of ``curves``, float
+    [runs, points] for each task: all runs of all tasks pooled. Whole runs are resampled within every task."""
     rng = np.random.default_rng(seed)
-    drawn = rng.integers(len(curves), size=(resamples, len(curves)))
-    return np.percentile(interquartile_mean(curves[drawn], axis=1), (2.5, 97.5), axis=0)
+    drawn = [task[rng.integers(len(task), size=(resamples, len(task)))] for task in curves]
+    return np.percentile(interquartile_mean(np.concatenate(drawn, axis=1), axis=1), (2.5, 97.5), axis=0)
 
 
-def normalize(groups: Sequence[Scores], lowest: Sequence[float], highest: Sequence[float]) -> list[list[np.ndarray]]:
-    """Rescale the scores of every task so that ``lowest`` becomes 0 and ``highest`` 1, to average over tasks."""
-    return [[(task - low) / (high - low) if high > low else np.zeros_like(task)
-             for task, low, high in zip(group, lowest, highest, strict=True)] for group in groups]
+def normalize(scores: np.ndarray, lowest: float, highest: float) -> np.ndarray:
+    """Rescale the scores of a task so that ``lowest`` becomes 0 and ``highest`` 1, to average over tasks. All are 0 if
+    there is no difference between the two."""
+    return (scores - lowest) / (highest - lowest) if highest > lowest else np.zeros_like(scores)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from myosu import kernels
-from myosu.nets.encoder import Encoder, Observation, ImageEncoder, _Residual, _Stem
+from myosu.nets.encoder import Encoder, ImageEncoder, Observation, _Residual, _Stem
 from myosu.nets.fused import fused_conv
 
 #: Observations to the features [n, ``features``] and the output of the convolutions [n, C, H, W] of ``Encoder``.

@@ -1,4 +1,4 @@
-"""Groups of runs over the course of training: interquartile means over the seeds, with their intervals."""
+"""Groups of runs over the course of training: interquartile means over seeds and games, with their intervals."""
 
 from __future__ import annotations
 
@@ -24,15 +24,17 @@ def interpolate(curves: list[Curve], x: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(x, curve.x, curve.mean) for curve in curves])
 
 
-def plot_comparison(groups: dict[str, list[Curve]], output: Path, x_axis: XAxis, title: str) -> None:
-    """Draw sample-efficiency curves of the ``groups``, by name, into ``output``, a .png or .svg."""
-    points = common_x([curve for group in groups.values() for curve in group])
+def plot_comparison(groups: dict[str, list[list[Curve]]], output: Path, x_axis: XAxis, title: str) -> None:
+    """Draw sample-efficiency curves of the ``groups``, by name, each with the curves of every game, into ``output``, a
+    .png or .svg. The rewards of several games must be normalised."""
+    points = common_x([curve for group in groups.values() for game in group for curve in game])
     with figure(output) as (_, axes):
         for (name, group), colour in zip(groups.items(), COLOURS, strict=False):
-            curves = interpolate(group, points)
+            curves = [interpolate(game, points) for game in group]
+            pooled = np.concatenate(curves)
             axes.fill_between(points, *curve_interval(curves), color=colour, alpha=0.18, linewidth=0)
-            axes.plot(points, interquartile_mean(curves, axis=0), color=colour, label=f"{name} ({len(group)} seeds)")
-            axes.plot(points, curves.T, color=colour, linewidth=0.6, alpha=0.35)
+            axes.plot(points, interquartile_mean(pooled, axis=0), color=colour, label=f"{name} ({len(pooled)} runs)")
+            axes.plot(points, pooled.T, color=colour, linewidth=0.6, alpha=0.35)
         axes.set_title(title)
         axes.set_xlabel(LABELS[x_axis])
         axes.set_ylabel("interquartile mean of the reward")
