@@ -26,15 +26,15 @@ def inference_encoder(encoder: Encoder, batch: int = 8) -> Encode:
     board on the CPU, and this torch and processor reproduce its outputs; otherwise ``encoder`` itself."""
     if encoder.cells is None or kernels.PLAIN or not torch.backends.mkldnn.is_available():
         return encoder
-    picture = encoder.parts[0]
-    assert isinstance(picture, ImageEncoder)
-    if picture.out.weight.device.type != "cpu":
+    image = encoder.parts[0]
+    assert isinstance(image, ImageEncoder)
+    if image.out.weight.device.type != "cpu":
         return encoder
     with torch.inference_mode():
         try:
-            fused = FusedBoard(encoder.names[0], picture, batch)
-            zeros_and_ones = torch.arange(2 * math.prod(picture.shape)) % 3 % 2
-            observation = {encoder.names[0]: zeros_and_ones.view(2, *picture.shape)}
+            fused = FusedBoard(encoder.names[0], image, batch)
+            zeros_and_ones = torch.arange(2 * math.prod(image.shape)) % 3 % 2
+            observation = {encoder.names[0]: zeros_and_ones.view(2, *image.shape)}
             close = all(torch.allclose(expected, actual, atol=1e-3) for expected, actual in
                         zip(encoder(observation), fused(observation), strict=True))  # type: ignore[arg-type]
         except (RuntimeError, AttributeError):
@@ -45,10 +45,10 @@ def inference_encoder(encoder: Encoder, batch: int = 8) -> Encode:
 class FusedBoard:
     """The convolutions and the linear layer of ``ImageEncoder``, whose part of the observation is called ``name``."""
 
-    def __init__(self, name: str, picture: ImageEncoder, batch: int) -> None:
-        layers = list(picture.convolutions)
+    def __init__(self, name: str, image: ImageEncoder, batch: int) -> None:
+        layers = list(image.convolutions)
         start = next(k for k, layer in enumerate(layers) if isinstance(layer, _Stem))
-        stem, board = layers[start], picture.cells[1:]
+        stem, board = layers[start], image.cells[1:]
         assert isinstance(stem, _Stem)
         self.name, self.prepare = name, layers[:start]
         self.near = fused_conv(stem.near, batch, board)
@@ -56,8 +56,8 @@ class FusedBoard:
         self.tower = [(fused_conv(block.first, batch, board), fused_conv(block.second, batch, board))
                       for block in layers if isinstance(block, _Residual)]
         # Columns in the order of the convolutions' memory: H, W, C.
-        columns = picture.out.weight.detach().view(-1, *picture.cells).permute(0, 2, 3, 1).flatten(1).contiguous()
-        self.out = columns, picture.out.bias.detach()
+        columns = image.out.weight.detach().view(-1, *image.cells).permute(0, 2, 3, 1).flatten(1).contiguous()
+        self.out = columns, image.out.bias.detach()
 
     def __call__(self, observation: Observation) -> tuple[Tensor, Tensor]:
         x = observation[self.name].float()
