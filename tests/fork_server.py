@@ -2,7 +2,7 @@
 
 Each child of ``myosu.processes.spawn`` would import them anew, which takes two seconds of a processor; the suite starts
 hundreds. What they do is the same: they receive their work as pickles and run no code of the parent's main module.
-Scripts that tests start, and children of children, use ``spawn`` as users do.
+Scripts that tests start, and children of children or of forks, use ``spawn`` as users do.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
+#: The process that owns the fork server. Tests fork others, which cannot ask it.
+OWNER = os.getpid()
 CONTEXT.set_forkserver_preload([
     "torch", "myosu.training.trainer", "myosu.sources.processes", "myosu.training.evaluators", "myosu.training.videos",
     "myosu.envs.workers", "myosu.doctor.check_gym", "myosu.doctor.check_game", "myosu.algorithms.muzero"])
@@ -26,6 +28,8 @@ class ForkServer:
 
     @staticmethod
     def Process(target: Callable[..., None], args: tuple[Any, ...], daemon: bool) -> Any:
+        if os.getpid() != OWNER:
+            return multiprocessing.get_context("spawn").Process(target=target, args=args, daemon=daemon)
         return CONTEXT.Process(target=_begin, args=(dict(os.environ), target, args), daemon=daemon)
 
 

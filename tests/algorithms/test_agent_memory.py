@@ -213,7 +213,7 @@ def test_memory_on_the_web_page(run, agent, othello):
     async def check_hints(room, table):
         history, default = table.history, room.default
         for ply in (history.now.ply, history.now.ply - 1, 2, history.now.ply):
-            analysis = await table.analyze(ply, default, 0)
+            analysis = await table.think(ply, default, 0)
             action, value = opinion(agent, othello, history.actions[:ply])
             assert analysis["action"] == action and analysis["value"] == pytest.approx(value, abs=1e-4)
 

@@ -1,7 +1,5 @@
 """The algorithm of docs/new-algorithm.md learns, and keeps what the page promises."""
 
-import importlib
-import re
 from pathlib import Path
 
 import gymnasium
@@ -92,17 +90,6 @@ def test_documented_reward_signal_is_maximised(monkeypatch, algorithm, settings)
     assert np.mean([sum(episode.actions) for episode in loop.episodes[:10]]) > 2, "the untrained policy must move"
     seen = np.arange(5, dtype=np.float32)[:, None]
     assert loop.agent().act(seen, np.ones((5, 2), np.bool_))[0].tolist() == [0] * 5
-
-
-def test_names_in_the_pages_table_exist():
-    """Each place of its last table, as `NAME` in [`FILE`]."""
-    places = re.findall(r"`([\w.]+)` in\s\[`([\w/.]+)`\]", PAGE.read_text().partition("## Where to look")[2])
-    assert len(places) == 6
-    for name, file in places:
-        found = importlib.import_module(f"myosu.{file.removesuffix('.py').replace('/', '.')}")
-        for part in name.split("."):
-            found = getattr(found, part)
-        assert callable(found)
 
 
 def test_continuous_actions_are_refused(reinforce, tmp_path):

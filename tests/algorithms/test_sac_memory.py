@@ -25,7 +25,7 @@ def values(loop, secret):
         action, after = agent.act(observation, np.ones((1, 2), np.bool_), state)
         before = np.zeros((1, 16), np.float32) if state is None else state
         with torch.no_grad():
-            found.append(agent.critics.values(agent.player.see(observation, before)[0]).mean(0)[0, 0].numpy())
+            found.append(agent.critics.values(agent.player.encode(observation, before)[0]).mean(0)[0, 0].numpy())
         actions.append(int(action[0]))
         state = after
     return np.array(found), actions

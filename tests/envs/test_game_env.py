@@ -142,17 +142,17 @@ def test_actions_outside_the_space_are_refused(action):
 
 @EACH
 def test_rendering_as_text_and_image(name):
-    text, image = (gymnasium.make(f"myosu/{name}-v0", render_mode=mode) for mode in ("ansi", "rgb_array"))
-    for env in (text, image):
+    text, drawn = (gymnasium.make(f"myosu/{name}-v0", render_mode=mode) for mode in ("ansi", "rgb_array"))
+    for env in (text, drawn):
         env.reset(seed=2)
     for _ in range(5):
         game, state = text.unwrapped._play.game, text.unwrapped._play.state
         assert text.render() == game.render(state)
-        image = image.render()
+        image = drawn.render()
         assert image.dtype == np.uint8 and np.array_equal(image, game.draw(state))
         image[:] = 0  # the caller's own
         action = int(np.flatnonzero(text.unwrapped.action_masks())[0])
-        if text.step(action)[2] | image.step(action)[2]:
+        if text.step(action)[2] | drawn.step(action)[2]:
             break
 
 

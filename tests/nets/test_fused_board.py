@@ -81,9 +81,9 @@ def test_agents_evaluate_as_their_modules():
         np.testing.assert_allclose(logits, policy.policy(tensor).numpy(), atol=1e-4)
         np.testing.assert_allclose(value_, values.value(tensor).numpy(), atol=1e-4)
     assert not nothing.any() and not flat.any() and flat.shape == logits.shape == step.legal_actions.shape
-    np.testing.assert_array_equal(values.think(step.observation, step.legal_actions).value, value_)
+    np.testing.assert_array_equal(values.analyze(step.observation, step.legal_actions).value, value_)
     probabilities = torch.from_numpy(logits).softmax(1).numpy()  # every action but superko's is legal at the beginning
-    np.testing.assert_allclose(policy.think(step.observation, step.legal_actions).policy, probabilities, atol=1e-6)
+    np.testing.assert_allclose(policy.analyze(step.observation, step.legal_actions).policy, probabilities, atol=1e-6)
     env.close()
 
 
@@ -93,7 +93,7 @@ def test_a_search_with_two_networks_is_the_same_together_and_apart():
     together = network_of(policy, game, values)
     for prior, leaf in ((together, together), (network_of(policy, game), network_of(values, game))):
         player = APVPlayer(game, prior, leaf, None, APVConfig(40, rollout_weight=0.0))
-        trees += player.think(game.new_states(1), [[]])
+        trees += player.analyze(game.new_states(1), [[]])
         player.close()
     first, second = trees
     assert first.used == second.used

@@ -195,13 +195,13 @@ def test_rollout_targets_of_episodic_and_continuing_signals(monkeypatch):
         pass
     loop.replay.add(experience.sequences[0], 1)
     loop.learner._begin_rollout(loop.replay, 0.0)
-    lesson = loop.learner.lesson
-    steps = loop.replay.view(lesson.rows)
+    targets = loop.learner.targets
+    steps = loop.replay.view(targets.rows)
     seen = steps["observation"][:, 0]
     assert seen.tolist() == [0, 0, 1, 1, 0, 0, 1, 1] and np.array_equal(steps["terminated"], seen == 1)
     expected = np.where(seen[:, None] == 0, [0.5 * second[0], 1 + 0.75 * second[1]], [1.0, 1 + 0.75 * first[1]])
-    assert lesson.value_target == pytest.approx(expected, abs=1e-5) and (expected[:, 1] > 4).all()
-    assert lesson.advantage == pytest.approx((expected - steps["value"]).sum(1), abs=1e-5)
+    assert targets.value_target == pytest.approx(expected, abs=1e-5) and (expected[:, 1] > 4).all()
+    assert targets.advantage == pytest.approx((expected - steps["value"]).sum(1), abs=1e-5)
 
 
 def test_ppo_learns_non_episodic_values(monkeypatch):

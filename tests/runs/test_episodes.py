@@ -173,11 +173,11 @@ def test_same_seed_and_actions_replay_the_same_episode(name, kwargs):
     environment = load_environment(name, kwargs)
     with closing(Playback(environment)) as playback:
         for episode in played(environment, 4, seed=7):
-            pictures = list(playback.pictures(episode.seed, episode.actions))
-            assert len(pictures) == episode.length + 1 == playback.length + 1
+            images = list(playback.images(episode.seed, episode.actions))
+            assert len(images) == episode.length + 1 == playback.length + 1
             assert playback.returns == pytest.approx(episode.returns, rel=1e-6)
             assert playback.terminated != episode.truncated
-            assert all(picture.shape == pictures[0].shape and picture.dtype == np.uint8 for picture in pictures)
+            assert all(image.shape == images[0].shape and image.dtype == np.uint8 for image in images)
 
 
 @pytest.mark.parametrize("name", ["othello", "connect_four"])
@@ -193,7 +193,7 @@ def test_replay_gives_both_seats_their_returns(name):
         totals[seat] += reward
         totals[1 - seat] -= reward
     with closing(Playback(load_environment(name))) as playback:
-        *_, last = playback.pictures(0, actions)
+        *_, last = playback.images(0, actions)
     assert playback.returns.tolist() == totals and playback.terminated
     assert np.array_equal(last, rules.draw(state))
 
