@@ -151,6 +151,13 @@ def test_it_learns_cartpole():
     assert returns(loop.agent(), GymVectorEnv("CartPole-v1", 10, seed=1), 10).mean() > 300
 
 
+def test_it_finds_a_rare_reward():
+    """FrozenLake: a random policy reaches the goal in 1.4 % of the episodes, the best in 74 %."""
+    config = ppo.Config(**load_preset("ppo", load_environment("FrozenLake-v1"), ppo.Config))
+    loop = InTurn(ppo, config, GymVectorEnv("FrozenLake-v1", config.num_envs)).run(50_000)
+    assert returns(loop.agent(), GymVectorEnv("FrozenLake-v1", 50, seed=1), 200).mean() > 0.45
+
+
 @pytest.mark.parametrize("make", [Everything, lambda: Counter(action_space=spaces.Box(-1, np.inf, (2, 2), np.float32))])
 @pytest.mark.parametrize("options", [{}, {"normalize_observations": True, "normalize_rewards": True},
                                      {"lstm_size": 8, "sequence_length": 4, "normalize_values": True}])
@@ -390,27 +397,6 @@ def test_noise_of_continuous_actions_is_correlated_and_standard_normal(correlati
 def test_noise_of_discrete_actions_cannot_be_correlated():
     with pytest.raises(UserError, match=r"noise_correlation = 0\.8 has no meaning for discrete actions"):
         ppo.resolve(dataclasses.replace(SMALL, noise_correlation=0.8), GymVectorEnv("CartPole-v1", 1).spec, False)
-
-
-def test_learning_rate_follows_the_divergence_of_the_policy():
-    """Of a constant log ratio r the divergence is e^r − 1 − r: 0.0013 for 0.05, 0.0107 for 0.145 and 0.050 for 0.3."""
-    config = dataclasses.replace(SMALL, learning_rate=1e-3, desired_kl=0.01)
-    learner = ppo.make_learner(config, GymVectorEnv("CartPole-v1", 1).spec, None, 0)
-
-    def rate(log_ratio):
-        return learner._learning_rate(np.full(64, log_ratio, np.float32))
-
-    assert rate(0.05) == rate(0.3) == 1e-3, "not in the first pass"
-    learner.epoch = 1
-    assert rate(0.05) == pytest.approx(1.5e-3)
-    assert rate(0.0) == rate(0.145) == rate(-0.145) == pytest.approx(1.5e-3)
-    assert rate(0.3) == pytest.approx(1e-3)
-    assert [rate(0.3) for _ in range(7)][-2:] == pytest.approx([1e-4, 1e-4])
-    assert [rate(0.05) for _ in range(13)][-2:] == pytest.approx([1e-2, 1e-2])
-    copy = ppo.make_learner(config, GymVectorEnv("CartPole-v1", 1).spec, None, 1)
-    copy.load_state_dict(learner.state_dict())
-    copy.config = learner.config = dataclasses.replace(config, desired_kl=0.0)
-    assert copy._learning_rate(np.zeros(64, np.float32)) == pytest.approx(1e-2), "part of a checkpoint"
 
 
 def test_actor_uses_the_newest_weights():

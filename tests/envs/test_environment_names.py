@@ -161,3 +161,13 @@ def test_changed_environment_does_not_get_the_preset():
 
     assert load_preset("ppo", load_environment("CartPole-v1"), Config)
     assert not load_preset("ppo", load_environment("CartPole-v1", {"max_episode_steps": 50}), Config)
+
+
+def test_environments_observed_as_categories_have_a_preset_whatever_their_arguments():
+    from myosu.algorithms.ppo import Config
+
+    names = [("Taxi-v4", {}), ("FrozenLake-v1", {"map_name": "8x8"}), ("CliffWalking-v1", {"max_episode_steps": 200})]
+    for name, kwargs in names:
+        assert load_preset("ppo", load_environment(name, kwargs), Config)["gae_lambda"] == 0.85
+    assert not load_preset("ppo", load_environment("Acrobot-v1"), Config)
+    assert not load_preset("ppo", load_environment("Blackjack-v1"), Config), "three parts"

@@ -113,9 +113,6 @@ class Config:
     """Anneal the clip range linearly to 0 over the run."""
     learning_rate: float = 3e-4
     """Adam's learning rate."""
-    desired_kl: float = 0.0
-    """Adapt the learning rate, up to 10 times and down to a tenth of ``learning_rate``, so that training on a rollout
-    moves the policy by about this KL divergence; 0: do not adapt it."""
     anneal_learning_rate: bool = False
     """Anneal the learning rate linearly to 0 over the run."""
     normalize_advantages: bool = True
@@ -143,8 +140,7 @@ class Config:
             "opening_plies": (0, 10_000), "batch_size": (1, 10**7),
             "channels": (1, 4096), "blocks": (0, 100), "lstm_size": (0, 4096), "sequence_length": (1, 10_000),
             "discount": (0.0, 1.0), "gae_lambda": (0.0, 1.0),
-            "clip_range": (0.0, 10.0), "learning_rate": (0.0, 10.0),
-            "desired_kl": (0.0, 10.0), "value_loss_weight": (0.0, 1e6),
+            "clip_range": (0.0, 10.0), "learning_rate": (0.0, 10.0), "value_loss_weight": (0.0, 1e6),
             "entropy_weight": (0.0, 1e6), "max_grad_norm": (1e-6, 1e9), "reward_scale": (0.0, 1e9),
             "gail_weight": (0.0, 1e9), "noise_correlation": (0.0, 0.9999), "cloning_weight": (0.0, 1e6),
         })
@@ -699,8 +695,6 @@ class Learner:
         self.updates = self.rollouts = self.seen_positions = 0
         #: The run's progress when this rollout and the next one were begun.
         self.progress = self.next_progress = 0.0
-        #: What ``desired_kl`` multiplies the learning rate by.
-        self.rate_factor = 1.0
         self.targets = RolloutTargets(*np.zeros((4, 0)))
         #: Metrics of the current rollout: the signals' losses and the explained variance.
         self.report: dict[str, float] = {}
@@ -720,11 +714,11 @@ class Learner:
         self.batches = self.batches or self._shuffled(replay)
         batch = self.batches[self.position]
         clip_range = config.clip_range * (1.0 - self.progress * config.anneal_clip_range)
+        learning_rate = config.learning_rate * (1.0 - self.progress * config.anneal_learning_rate)
 
         outputs, values, _ = self.net.predict(batch.inputs, batch.memory, batch.continues)
         parameters = self.policy.normalize(outputs, batch.legal_actions)
         log_ratio = self.policy.log_prob(parameters, batch.action) - batch.log_prob
-        learning_rate = self._learning_rate(log_ratio)
         surrogate, gradient = clipped_surrogate(log_ratio, batch.advantage, clip_range)
         value_error = values - batch.value_target
         # loss = mean(surrogate) + value_loss_weight · mean(Σ value_error²) − entropy_weight · mean(entropy)
@@ -754,19 +748,6 @@ class Learner:
             "approx_kl": approximate_kl(log_ratio), "clip_fraction": clip_fraction(log_ratio, clip_range),
             **self.report, "gradient_norm": norm, "learning_rate": learning_rate,
         } if last_pass else {}
-
-    def _learning_rate(self, log_ratio: np.ndarray) -> float:
-        """The learning rate of an update, adapted to how far the policy has moved from that of the rollout. From the
-        second pass on it rises by half while the divergence is below half of ``desired_kl`` and falls by a third above
-        twice of it. A divergence of exactly 0, before the first reward, says nothing."""
-        config = self.config
-        if config.desired_kl and self.epoch > 0:
-            kl = approximate_kl(log_ratio)
-            if kl > 2.0 * config.desired_kl:
-                self.rate_factor = max(self.rate_factor / 1.5, 0.1)
-            elif 0.0 < kl < config.desired_kl / 2.0:
-                self.rate_factor = min(self.rate_factor * 1.5, 10.0)
-        return config.learning_rate * self.rate_factor * (1.0 - self.progress * config.anneal_learning_rate)
 
     def _loss(self, batch: Batch, clip_range: float) -> Tensor:
         """The loss of the network's last prediction in plain torch: the reference for the closed-form gradients."""
@@ -870,8 +851,7 @@ class Learner:
         return copy.deepcopy({
             "net": self.weights(), "optimizer": self.optimizer.state_dict(), "rng": self.rng.bit_generator.state,
             "order": self.order, "lesson": self.targets._asdict(), "report": self.report,
-            "signals": self.signals.state_dict(), "rate_factor": self.rate_factor,
-            **{name: getattr(self, name) for name in self._COUNTS},
+            "signals": self.signals.state_dict(), **{name: getattr(self, name) for name in self._COUNTS},
         })
 
     def load_state_dict(self, state: State) -> None:
@@ -881,7 +861,6 @@ class Learner:
         self.order, self.batches = state["order"], []
         self.targets, self.report = RolloutTargets(**state["lesson"]), state["report"]
         self.signals.load_state_dict(state["signals"])
-        self.rate_factor = state.get("rate_factor", 1.0)  # runs of earlier versions have none
         for name in self._COUNTS:
             setattr(self, name, state[name])
 

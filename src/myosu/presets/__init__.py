@@ -1,5 +1,6 @@
 """The default algorithm and settings for an environment. ``ALGORITHM/NAME.toml`` beside this file holds fields of the
-algorithm's ``Config``; ``ALGORITHM/board.toml`` is for two-player board games without a file of their own,
+algorithm's ``Config``. ``ALGORITHM/board.toml`` is for two-player board games without a file of their own,
+``ALGORITHM/categories.toml`` for other environments that are observed as categories (``Discrete``, ``MultiDiscrete``),
 ``ALGORITHM/atari.toml`` for all games with the frames of ``--atari``."""
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def default_algorithm(environment: Environment, opponent: str | None = None) -> 
 def load_preset(algorithm: str, environment: Environment, config: Any, own: str | Path | None = None
                 ) -> dict[str, Any]:
     """The fields of ``config`` (the algorithm's ``Config``) that the preset sets; empty if there is no preset. An
-    environment with arguments or wrappers counts as another environment, but for the frames of ``--atari``.
+    environment with arguments or wrappers counts as another environment of the same kind.
 
     own: the path of a file of the same form, which takes the place of what is here. Raises UserError if it is no such
     file, or holds settings that the algorithm does not have.
@@ -36,13 +37,13 @@ def load_preset(algorithm: str, environment: Environment, config: Any, own: str 
         return _read(algorithm, Path(own), config)
     spec, game = environment.spec, environment.game
     board = spec.num_players == 2 and len(spec.observation_shape) == 3 and spec.observation_dtype == np.uint8
-    own = game.name if game else environment.name.rpartition(":")[2].replace("/", "-")
-    if environment.maker is not None and environment.maker.kwargs:
-        wrappers = [wrapper["wrapper"] for wrapper in environment.maker.kwargs.get(WRAPPERS, [])]
-        if ATARI not in wrappers:
-            return {}
-        own = "atari"
-    for name in (own, *["board"] * board):
+    categories = len(spec.observation_shape) == 1 and spec.observation_dtype == np.uint8 and (
+        spec.observation_bounds == ((0.0, 1.0),))
+    kwargs = environment.maker.kwargs if environment.maker is not None else {}
+    wrappers = [wrapper["wrapper"] for wrapper in kwargs.get(WRAPPERS, [])]
+    itself = game.name if game else environment.name.rpartition(":")[2].replace("/", "-")
+    for name in (*[itself] * (not kwargs), *["atari"] * (ATARI in wrappers), *["board"] * board,
+                 *["categories"] * categories):
         file = files(__name__) / algorithm / f"{name}.toml"
         if file.is_file():
             return _typed(tomllib.loads(file.read_text(encoding="utf-8")), config, file)
