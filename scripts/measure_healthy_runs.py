@@ -20,7 +20,7 @@ from myosu import doctor
 from myosu.doctor.attending import read_findings
 
 PRESETS = Path(myosu.__file__).parent / "presets"
-FAMILIES, NEEDS_RECORDINGS = ("board", "atari"), ("cloning",)
+FAMILIES, NEEDS_RECORDINGS = ("board", "atari", "categories"), ("cloning",)
 
 
 def main() -> int:
