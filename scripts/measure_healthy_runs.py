@@ -18,9 +18,10 @@ from pathlib import Path
 import myosu
 from myosu import doctor
 from myosu.doctor.attending import read_findings
+from myosu.presets import KINDS
 
 PRESETS = Path(myosu.__file__).parent / "presets"
-FAMILIES, NEEDS_RECORDINGS = ("board", "atari", "categories"), ("cloning",)
+NEEDS_RECORDINGS = ("cloning",)
 
 
 def main() -> int:
@@ -32,7 +33,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", default=[], help="runs whose ALGORITHM/GAME contains one of these")
     options = parser.parse_args()
     names = sorted(f"{path.parent.name}/{path.stem}" for path in PRESETS.glob("*/*.toml")
-                   if path.stem not in FAMILIES and path.parent.name not in NEEDS_RECORDINGS
+                   if path.stem not in KINDS and path.parent.name not in NEEDS_RECORDINGS
                    and (not options.only or any(word in f"{path.parent.name}/{path.stem}" for word in options.only)))
     options.folder.mkdir(parents=True, exist_ok=True)
     judged: list[bool] = []

@@ -19,6 +19,9 @@ from myosu.envs.registry import Environment
 from myosu.errors import UserError
 from myosu.runs.config import from_dict
 
+#: Names of the presets that are not for one environment.
+KINDS = ("board", "categories", "atari")
+
 
 def default_algorithm(environment: Environment, opponent: str | None = None) -> str:
     """MuZero for two-player games, in which planning pays; PPO for everything else, and against an ``opponent``."""
