@@ -24,7 +24,7 @@ from myosu.runs.run import default_folder, open_run
 from myosu.sources.ray import require_cluster
 from myosu.training import trainer
 from myosu.training.callbacks import Callback
-from myosu.training.start import configure, create_run
+from myosu.training.start import configure, create_run, require_possible
 from myosu.training.trackers import require_tracker, tracking
 
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ def train(env: Env = None, algorithm: str | None = None, *, minutes: float | Non
         if opponent := settings.get("evaluation_opponent"):
             settings["evaluation_opponent"] = resolve_opponent(opponent, opened.config.environment)
         opened = open_run(here / _folder(resume), **settings)
+        require_possible(opened.config)
         if cluster is not None:
             require_cluster(opened.config, cluster)
     elif env is None:

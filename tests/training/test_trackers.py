@@ -42,6 +42,7 @@ def stand_in(monkeypatch):
 def test_tracker_receives_records_and_evaluations(stand_in, tmp_path, name):
     run = toy_run(tmp_path / "mine", updates=1)
     with tracking(run, name) as (tracker,):
+        tracker.on_start(run.folder, print)
         tracker.on_record(RECORD)
         tracker.on_evaluation(EVALUATION)
     (given,) = stand_in.inits
@@ -58,7 +59,9 @@ def test_tracker_receives_records_and_evaluations(stand_in, tmp_path, name):
 def test_resumed_run_keeps_its_tracker_id(stand_in, tmp_path):
     run = toy_run(tmp_path / "mine", updates=1)
     for _ in range(2):
-        Tracker(run, "wandb").close()
+        tracker = Tracker(run, "wandb")
+        tracker.on_start(run.folder, print)
+        tracker.close()
     assert [given["id"] for given in stand_in.inits] == [None, "abc"]
 
 
@@ -66,6 +69,7 @@ def test_failing_tracker_is_reported_once_and_dropped(stand_in, tmp_path, caplog
     run = toy_run(tmp_path / "mine", updates=1)
     stand_in.broken = True
     with tracking(run, "wandb") as (tracker,):
+        tracker.on_start(run.folder, print)
         for _ in range(3):
             tracker.on_record(RECORD)
     assert [record.getMessage() for record in caplog.records] == [
@@ -76,7 +80,9 @@ def test_failing_tracker_is_reported_once_and_dropped(stand_in, tmp_path, caplog
 
 def test_tracker_that_fails_to_start_stops_nothing(tmp_path, monkeypatch, caplog):
     monkeypatch.setitem(BACKENDS, "wandb", lambda *_: 1 / 0)
-    with tracking(toy_run(tmp_path / "mine", updates=1), "wandb") as (tracker,):
+    run = toy_run(tmp_path / "mine", updates=1)
+    with tracking(run, "wandb") as (tracker,):
+        tracker.on_start(run.folder, print)
         assert tracker.on_record(RECORD) is None
     assert "ZeroDivisionError" in caplog.text
 
@@ -111,6 +117,7 @@ def test_mlflow_s_own_store_has_the_numbers(tmp_path, monkeypatch):
     run = toy_run(tmp_path / "mine", updates=1)
     for _ in range(2):  # the second time like a resumed run
         with tracking(run, "mlflow") as (tracker,):
+            tracker.on_start(run.folder, print)
             tracker.on_record(RECORD)
             tracker.on_evaluation(EVALUATION)
     client = MlflowClient()

@@ -59,8 +59,10 @@ def test_existing_folder_is_not_overwritten(tmp_path, monkeypatch):
 def test_configuration_is_restored_and_damage_reported(tmp_path):
     run = toy_run(tmp_path / "run", {"learning_rate": 0.5}, updates=7)
     assert open_run(tmp_path / "run").config == run.config
-    assert open_run(tmp_path / "run", updates=9).config.train.updates == 9
-    assert open_run(tmp_path / "run").config.train.updates == 9
+    longer = open_run(tmp_path / "run", updates=9)
+    assert longer.config.train.updates == 9 and open_run(tmp_path / "run").config == run.config
+    longer.write_config()
+    assert open_run(tmp_path / "run").config == longer.config
     file = tmp_path / "run" / "config.json"
     data = json.loads(file.read_text())
     data["train"]["momentum"] = 1

@@ -40,6 +40,12 @@ def algorithm_of(config: RunConfig) -> Any:
     return load_algorithm(config.algorithm)
 
 
+def plays(config: RunConfig) -> bool:
+    """Whether the trained network of a run chooses actions and is evaluated by playing; a value network only estimates
+    (``interface.Algorithm.PLAYS``)."""
+    return getattr(algorithm_of(config), "PLAYS", True)
+
+
 def load_settings(config: RunConfig) -> Any:
     """The instance of the algorithm's ``Config`` that a run's configuration describes."""
     where = f"{config.read_from or 'The configuration'} (algorithm_config)"

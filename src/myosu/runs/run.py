@@ -41,6 +41,13 @@ class Run:
     def replay(self) -> Path:
         return self.folder / "replay"
 
+    def write_config(self) -> None:
+        """Write the configuration to config.json if it has changed, as ``open_run`` may change it."""
+        file = self.folder / "config.json"
+        if RunConfig.from_json(load_json(file), file) != self.config:
+            with writing_to(file):
+                write_json(file, self.config.to_json())
+
     def discard_if_unused(self) -> None:
         """Remove the folder if it holds no checkpoint, no episode and nothing else that is not made anew: a run that
         failed at its start."""
@@ -133,7 +140,8 @@ def open_run(path: str | Path, trust: bool = False, **changes: Any) -> Run:
     """Open the run in the folder ``path``. ``path`` may also be one of its checkpoints, to resume from it.
 
     This runs none of the code that the run names. trust: allow that code to run later. changes: fields of
-    ``TrainConfig`` to replace, such as a limit; None leaves a field unchanged.
+    ``TrainConfig`` to replace, such as a limit; None leaves a field unchanged. config.json keeps the old ones until
+    training begins (``Run.write_config``), so that a command that is refused changes nothing.
     """
     named, path = path, Path(path).absolute()
     start = None
@@ -152,7 +160,5 @@ def open_run(path: str | Path, trust: bool = False, **changes: Any) -> Run:
                                                   "checkpoint_every_minutes", "keep_every", "video_every"}:
             raise UserError(f"{name} of a run cannot be changed when it is resumed; start a new run for that.")
         config = dataclasses.replace(config, train=dataclasses.replace(config.train, **changes))
-        with writing_to(file):
-            write_json(file, config.to_json())
     return Run(folder, config, start)
 

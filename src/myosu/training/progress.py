@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from myosu.algorithms import algorithm_of
+from myosu.algorithms import plays
 from myosu.runs.run import Run
 from myosu.trust import OBJECT
 
@@ -117,7 +117,7 @@ class Progress:
             return (f'  myosu.evaluate("{folder}")\n'
                     f'  myosu.train(env, resume="{folder}"{"" if interrupted else ", minutes=M"})')
         then = f" --opponent greedy --games 200\n  myosu play {folder}" if self._two_players else " --games 100"
-        if not getattr(algorithm_of(self._run.config), "PLAYS", True):
+        if not plays(self._run.config):
             then = ""  # a value network is evaluated on held-out games
         return (f"  myosu evaluate {folder}{then}\n"
                 f"  myosu train --resume {folder}{'' if interrupted else ' --minutes M'}")

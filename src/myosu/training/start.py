@@ -80,6 +80,13 @@ def create_run(config: RunConfig, folder: str | Path | None = None) -> Run:
 
     Raises UserError if the folder already holds something, or if the configuration is impossible.
     """
+    require_possible(config)
+    settings = algorithm_of(config).resolve(load_settings(config), config.learner_spec, config.train.deterministic)
+    return create_folder(dataclasses.replace(config, algorithm_config=dataclasses.asdict(settings)), folder)
+
+
+def require_possible(config: RunConfig) -> None:
+    """Raise UserError if settings of the training loop do not suit the algorithm or the game."""
     algorithm = algorithm_of(config)
     if algorithm.SOURCE == "only in turn" and config.train.actors:
         raise UserError(f"actors = {config.train.actors}: {config.algorithm} learns only from what its newest policy "
@@ -92,5 +99,3 @@ def create_run(config: RunConfig, folder: str | Path | None = None) -> Run:
     if games is not None and players == 2 and (games < 4 or games % 2):
         raise UserError(f"evaluation_games = {games}: in a two-player game an even number from 4, because half of "
                         "them are played from each seat.")
-    settings = algorithm.resolve(load_settings(config), config.learner_spec, config.train.deterministic)
-    return create_folder(dataclasses.replace(config, algorithm_config=dataclasses.asdict(settings)), folder)

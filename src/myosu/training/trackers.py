@@ -11,7 +11,7 @@ import importlib
 import logging
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -131,12 +131,14 @@ class Tracker(Callback):
     """Logs the records and evaluations of a training to a tracker, until the tracker fails."""
 
     def __init__(self, run: Run, name: str) -> None:
-        self._name, self._backend = name, None
-        file = run.folder / "trackers.json"
+        self._run, self._name, self._backend = run, name, None
+
+    def on_start(self, folder: Path, say: Callable[[str], None]) -> None:
+        file = folder / "trackers.json"
         with self._failing():
             known = read_json(file, dict[str, FileName]) if file.is_file() else {}
-            self._backend = BACKENDS[name](_settings(run), run.folder.name, known.get(name, ""))
-            write_json(file, {**known, name: self._backend.id})
+            self._backend = BACKENDS[self._name](_settings(self._run), folder.name, known.get(self._name, ""))
+            write_json(file, {**known, self._name: self._backend.id})
 
     def on_record(self, record: dict[str, Any]) -> None:
         self._log(record, "")

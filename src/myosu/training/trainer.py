@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 
-from myosu.algorithms import algorithm_of, load_settings
+from myosu.algorithms import algorithm_of, load_settings, plays
 from myosu.algorithms.interface import Experience
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.memory import total_memory
@@ -26,7 +26,7 @@ from myosu.players.opponents import resolve_opponent
 from myosu.randomness import derive_seed, get_randomness, prepare_process, set_randomness
 from myosu.runs.checkpoint import Checkpoint, Checkpoints, open_checkpoint
 from myosu.runs.config import LIMITS
-from myosu.runs.metrics import Metrics, Rates
+from myosu.runs.metrics import Metrics, Rates, read_evaluations
 from myosu.runs.run import Run
 from myosu.runs.state import State, require_moments, save_state
 from myosu.sources.factory import make_source
@@ -125,15 +125,23 @@ class Trainer:
             self.replay = algorithm.make_replay(settings, spec)
             self.learner = algorithm.make_learner(settings, spec, environment.symmetries,
                                                   derive_seed(self.config.seed, 0))
-        checkpoint = self._find_start()
+        self._plays = plays(run.config)
+        self._evaluates = self.config.evaluate_every > 0 and self._plays
+        path = run.start or self.checkpoints.latest()
+        checkpoint = open_checkpoint(path) if path else None
         state = checkpoint.state() if checkpoint else None
+        if state:
+            self._restore_counters(state)
+            self._require_work()
         self.source = make_source(run.config, cluster)
         self.evaluator = EvaluatorInTurn() if self.config.deterministic else EvaluatorProcess(run.config.game)
         self.videos = VideoProcess(run)
         if checkpoint and state:
             self._restore(checkpoint, state)
-        self._plays = getattr(algorithm, "PLAYS", True)
-        self._evaluates = self.config.evaluate_every > 0 and self._plays
+        # Everything that may be refused is above: a command that is refused changes nothing in the folder.
+        run.write_config()
+        for moved in self.checkpoints.set_aside_after(self.updates) if checkpoint else ():
+            print(f"A later checkpoint is set aside as {moved}")
         self.metrics = Metrics(run, self.updates, self.env_steps, self.games)
         self._evaluated = max((entry["update"] for entry in self.metrics.evaluations), default=0)
         self._evaluated_at: dict[str, float] = {}
@@ -146,10 +154,6 @@ class Trainer:
         self.progress = Progress(run, self.two_players, quiet)
         if checkpoint:
             self.progress.say(f"Resuming from {checkpoint.path}")
-            if self.limit_reached() and (not self._evaluates or self._evaluated == self.updates):
-                raise UserError(f"{run.folder} has reached its end ({self.limit_reached()}). To train on, set a higher "
-                                f"limit: myosu train --resume {run.folder} --minutes M (or --updates, --games, "
-                                "--env-steps).")
 
     # --- the loop
 
@@ -376,18 +380,19 @@ class Trainer:
             "randomness": get_randomness(),
         }
 
-    def _find_start(self) -> Checkpoint | None:
-        path = self.run.start or self.checkpoints.latest()
-        if path is None:
-            return None
-        checkpoint = open_checkpoint(path)
-        for moved in self.checkpoints.set_aside_after(checkpoint.update):
-            print(f"A later checkpoint is set aside as {moved}")
-        return checkpoint
-
-    def _restore(self, checkpoint: Checkpoint, state: State) -> None:
+    def _restore_counters(self, state: State) -> None:
         self.updates, self.samples, self._seconds_before = state["updates"], state["samples"], state["seconds"]
         self.games, self.env_steps = state["games"], state["env_steps"]
+
+    def _require_work(self) -> None:
+        """Raise UserError if a limit is already reached and the last weights have been evaluated."""
+        folder = self.run.folder
+        evaluated = {entry["update"] for entry in read_evaluations(folder / "metrics.jsonl")}
+        if (limit := self.limit_reached()) and (not self._evaluates or self.updates in evaluated):
+            raise UserError(f"{folder} has reached its end ({limit}). To train on, set a higher limit: myosu train "
+                            f"--resume {folder} --minutes M (or --updates, --games, --env-steps).")
+
+    def _restore(self, checkpoint: Checkpoint, state: State) -> None:
         checkpoint.check_replay(self.run.replay)
         with checkpoint.being_loaded():
             self.replay.load(self.run.replay, checkpoint.manifest["replay"])
