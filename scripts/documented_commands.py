@@ -99,7 +99,7 @@ def shortened(command: str) -> list[str]:
         words += ["--evaluation-games", "4"] * ("cloning" not in words)
         words += [] if {"--minutes", "--env-steps", "--updates"} & set(words) else ["--minutes", "0.05"]
     if words[0] == "evaluate" and "--games" not in words:
-        words += ["--games", "2"]
+        words += ["--games", "4"]
     if words[0] in ("play", "watch") and "--terminal" not in words:
         words.append("--no-browser")
     return [*words, "--terminal"] if words == ["demo"] else words
@@ -114,9 +114,11 @@ def run(words: list[str], folder: Path) -> str:
     timer.start()
     try:
         if "--no-browser" in words:
-            line = process.stdout.readline()
-            if not (address := re.search(r"http://\S+", line)):
-                return line + process.stdout.read()
+            said = ""
+            while not (address := re.search(r"http://\S+", said)):  # libraries such as SDL may print lines before it
+                if not (line := process.stdout.readline()):
+                    return said
+                said += line
             with urllib.request.urlopen(address[0], timeout=30) as answer:
                 return "" if b"<title>" in answer.read() else "its page is empty"
         said, _ = process.communicate("quit\n")

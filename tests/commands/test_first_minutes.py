@@ -112,14 +112,17 @@ def test_completion_script_has_valid_syntax(shell, capsys):
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
 def test_completion_in_bash(capsys, tmp_path):
-    """Commands, flags, values of flags, games, the runs of the folder, and file names otherwise (no words)."""
+    """Commands, flags, values of flags, games, the runs of the folder, and file names otherwise (no words). Spaces in
+    the name of a run are escaped, unless the user has opened a quote."""
     for name in ("othello-1", "two words", "othello-unfinished"):
         (tmp_path / "runs" / name).mkdir(parents=True)
         if "unfinished" not in name:
             (tmp_path / "runs" / name / "config.json").touch()
     cases = {("pl",): "play plot", ("train", "othel"): "othello", ("train", "CartP"): "CartPole-v1",
-             ("train", "x", "--algorithm", "mu"): "muzero muesli", ("train", "--resume", ""): "runs/othello-1",
-             ("train", "x", "--learning-r"): "--learning-rate", ("play", "runs/"): "runs/othello-1",
+             ("train", "x", "--algorithm", "mu"): "muzero muesli",
+             ("train", "--resume", ""): r"runs/othello-1 runs/two\ words",
+             ("train", "x", "--learning-r"): "--learning-rate", ("play", "runs/o"): "runs/othello-1",
+             ("play", r"runs/two\ w"): r"runs/two\ words", ("play", "'runs/two w"): "runs/two words",
              ("arena", "tictactoe", "gr"): "greedy", ("evaluate", "x", "--opponent", "alph"): "alphabeta:2",
              ("publish", "x", "-o", ""): "", ("completion", ""): "bash zsh fish", ("demo", "--seat", "f"): "first",
              ("recipe", ""): "alphago9", ("episodes", "x", "-"): "--help"}
