@@ -277,6 +277,7 @@ def test_players_may_join_later_and_are_unrated_without_games(tmp_path, tictacto
     ("othello greedy --league LEAGUE", "a league with game = 'tictactoe', not 'othello'"),
     ("tictactoe greedy --league LEAGUE --seed 5", "seed = 0, not 5"),
     ("tictactoe greedy --league OTHER", "exists and is not a league"),
+    ("tictactoe greedy --league NEW --opening-plies 9", "--opening-plies 9 must be 0 to 8"),
 ])
 def test_errors_say_what_to_do(tmp_path, tictactoe, capsys, arguments, message):
     from myosu import cli
@@ -285,6 +286,8 @@ def test_errors_say_what_to_do(tmp_path, tictactoe, capsys, arguments, message):
     make_league(league, tictactoe).close()
     other.mkdir()
     (other / "thesis.txt").write_text("mine")
-    words = arguments.replace("LEAGUE", str(league)).replace("OTHER", str(other)).split()
-    assert cli.run(["arena", *words]) == 2
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    words = arguments.replace("LEAGUE", str(league)).replace("OTHER", str(other)).replace("NEW", f"{tmp_path}/new")
+    assert cli.run(["arena", *words.split()]) == 2
     assert message in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

@@ -223,4 +223,5 @@ def test_a_folder_with_other_files_is_refused(tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("mine")
     assert myosu(["record", "tictactoe", "--player", "random", "-o", str(tmp_path)]) == 2
     assert "holds something other than a recording" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
     shutil.rmtree(tmp_path)

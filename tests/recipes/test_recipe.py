@@ -246,6 +246,10 @@ def test_recordings_of_another_game_are_refused(small, tmp_path, capsys):
     small.write_text(f'game = "{tmp_path}/go4.py"\n[rollout]\nstage = "rollout"\nrecordings = ["{tmp_path}/sgf"]\n')
     assert myosu(["recipe", str(small), "--folder", str(tmp_path / "out")]) == 2
     assert "are of go9, not of" in capsys.readouterr().err
+    assert json.loads((tmp_path / "out" / "recipe.json").read_text()) == {}, "it may begin with other settings"
+    (tmp_path / "sgf" / ".lock").touch()
+    assert myosu(["recipe", str(small), "--folder", str(tmp_path / "sgf")]) == 2
+    assert "exists and holds no recipe" in capsys.readouterr().err
     small.write_text('game = "tictactoe"\n[rollout]\nstage = "rollout"\nrecordings = ["."]\n')
     with pytest.raises(UserError, match="trained only for Go, not for tictactoe"):
         read_recipe(str(small))

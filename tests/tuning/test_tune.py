@@ -148,6 +148,17 @@ def test_a_folder_with_other_files_is_refused(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(UserError, match="holds no study"):
         Study(plan(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    ("tictactoe --algorithm muzero --evaluation-games 5", "evaluation_games = 5: in a two-player game an even number"),
+    ("tictactoe --algorithm muzero --evaluation-opponent gredy", "Did you mean 'greedy'"),
+], ids=["odd", "opponent"])
+def test_a_plan_that_cannot_be_trained_is_refused_without_a_folder(tmp_path, monkeypatch, capsys, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(["tune", *arguments.split()]) == 2
+    assert said in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 def test_trials_that_all_fail_end_the_study(trained, tmp_path):

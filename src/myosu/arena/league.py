@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import time
 from collections import defaultdict
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from myosu.evaluation.match import random_openings
 from myosu.evaluation.ratings import Results
 from myosu.games import load_game
 from myosu.games.game import Game
-from myosu.runs.files import clear_parts, hold_folder, write_json, writing_to
+from myosu.runs.files import clear_parts, hold_own_folder, write_json, writing_to
 from myosu.runs.reading import Count, Finite, Range, read_json, read_lines, tell, truncate_lines
 
 #: Number of openings of a league; each pairing plays them in order.
@@ -61,22 +62,22 @@ class League:
 
     def __init__(self, folder: Path, game: str, opening_plies: int | None = None, seed: int = 0) -> None:
         """Create or open the league. Raises UserError if an existing league has other settings."""
-        with writing_to(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+        new = not folder.exists()
         self.folder = folder
-        self._lock = hold_folder(folder, "played in")
+        self._lock = hold_own_folder(folder, "league.json", "played in", f"{folder} exists and is not a league. Name "
+                                     "another folder with --league.")
         try:
             self._open(game, opening_plies, seed)
         except BaseException:
             os.close(self._lock)
+            if new:
+                shutil.rmtree(folder)
             raise
 
     def _open(self, game: str, opening_plies: int | None, seed: int) -> None:
         folder = self.folder
         clear_parts(folder, ".*.part")
         file = folder / "league.json"
-        if not file.exists() and any(path.name != ".lock" for path in folder.iterdir()):
-            raise UserError(f"{folder} exists and is not a league. Name another folder with --league.")
         known: Any = _read_league(folder) if file.exists() else {}
         game = str(Path(game).resolve()) if game.endswith(".py") else game
         if known:

@@ -72,7 +72,7 @@ def main(arguments: list[str]) -> int:
     plan = Plan(game, algorithm, space, options.env_steps,
                 read_environment_flags(env_kwargs=options.env_kwargs, wrapper=options.wrapper),
                 options.evaluation_opponent, options.evaluation_games, options.seed)
-    plan.base()  # raises an error about a missing environment before a folder is created
+    plan.check()  # before a folder is created
     name = f"{Path(game.rpartition(':')[2]).stem}-{Path(algorithm).stem}"
     with closing(Study(plan, options.study or Path("studies") / name)) as study:
         try:

@@ -30,7 +30,7 @@ from myosu.players.opponents import make_opponent
 from myosu.players.player import Player
 from myosu.processes import Pool
 from myosu.randomness import derive_seed, prepare_process
-from myosu.runs.files import hold_folder, write_json, writing_to
+from myosu.runs.files import hold_own_folder, write_json, writing_to
 from myosu.runs.games import GameLine, GameRecord, append_line
 from myosu.runs.reading import read_json, truncate_lines
 from myosu.runs.recordings import RecordingFile, recorded_lines
@@ -104,12 +104,9 @@ def record_games(folder: Path, environment: str, settings: Settings, games: int,
     begin, environment = time.monotonic(), absolute_name(environment)
     known = load_environment(environment, kwargs, rewards)
     _check_players(known, settings)
-    with writing_to(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    lock = hold_folder(folder, "recorded")
+    lock = claim(folder, environment, kwargs or {}, rewards, settings)
     pool = Pool(jobs or len(os.sched_getaffinity(0)), _Recorder, (environment, kwargs or {}, rewards, settings))
     try:
-        claim(folder, environment, kwargs or {}, rewards, settings)
         with writing_to(folder), closing(KeptGames(folder, known)) as kept:
             before, duplicates, given_up, crashes = len(kept.numbers), 0, 0, Counter[int]()
             waiting = list(_blocks([number for number in range(games) if number not in kept.numbers], settings, known))
@@ -211,14 +208,23 @@ def _is_scripted(environment: Environment, player: str) -> bool:
     return environment.game is not None and player in SCRIPTED
 
 
-def claim(folder: Path, environment: str, kwargs: dict[str, Any], rewards: str, settings: Settings) -> None:
-    """Write ``recording.json``, or raise UserError if an existing one differs."""
+def claim(folder: Path, environment: str, kwargs: dict[str, Any], rewards: str, settings: Settings) -> int:
+    """Lock the folder of a recording (``hold_own_folder``) and write ``recording.json``, or raise UserError if an
+    existing one differs."""
+    lock = hold_own_folder(folder, "recording.json", "recorded", f"{folder} holds something other than a recording. "
+                           "Name another folder with -o.")
+    try:
+        _agree(folder, {"game": environment, "kwargs": kwargs, "rewards": rewards,
+                        "settings": {**asdict(settings), "players": list(settings.players)}})
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
+
+
+def _agree(folder: Path, wanted: dict[str, Any]) -> None:
     file = folder / "recording.json"
-    wanted: dict[str, Any] = {"game": environment, "kwargs": kwargs, "rewards": rewards,
-                              "settings": {**asdict(settings), "players": list(settings.players)}}
     if not file.exists():
-        if any(path.name not in (".lock", ".recording.json.part") for path in folder.iterdir()):
-            raise UserError(f"{folder} holds something other than a recording. Name another folder with -o.")
         write_json(file, wanted)
         return
     there = read_json(file, RecordingFile)

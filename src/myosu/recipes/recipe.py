@@ -24,7 +24,7 @@ from typing import Any
 from myosu.errors import UserError
 from myosu.recipes.comparisons import League, Rate, ValueErrors
 from myosu.recipes.stages import Made, Record, Reinforce, Rollout, Stage, Supervise, Value
-from myosu.runs.files import hold_folder, write_json, writing_to
+from myosu.runs.files import hold_own_folder, write_json
 from myosu.runs.reading import read_json
 
 QUICK = "quick"
@@ -109,9 +109,8 @@ def run_recipe(recipe: Recipe, folder: Path, until: str | None = None,
     """
     if until is not None and until not in recipe.stages:
         raise UserError(f"There is no stage {until!r} in {recipe.name}: {', '.join(recipe.stages)}.")
-    with writing_to(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    lock = hold_folder(folder, "cooked")
+    lock = hold_own_folder(folder, "recipe.json", "cooked", f"{folder} exists and holds no recipe. Choose another "
+                           "--folder.")
     try:
         log: dict[str, dict[str, Any]] = {}
         if (folder / "recipe.json").is_file():
@@ -128,7 +127,12 @@ def run_recipe(recipe: Recipe, folder: Path, until: str | None = None,
                 log[name] = {"settings": stage.described(), "figures": None, "seconds": 0.0}
                 write_json(folder / "recipe.json", log)
                 begin = time.monotonic()
-                figures = stage.run(folder / name, made, tell)
+                try:
+                    figures = stage.run(folder / name, made, tell)
+                except UserError:
+                    if not (folder / name).exists():  # refused, so it may begin with other settings
+                        write_json(folder / "recipe.json", {key: log[key] for key in log if key != name})
+                    raise
                 if figures is None:
                     return None
                 log[name] |= {"figures": figures, "seconds": round(time.monotonic() - begin, 1)}

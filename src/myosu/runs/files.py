@@ -53,6 +53,19 @@ def hold_folder(folder: Path, used: str) -> int:
     return descriptor
 
 
+def hold_own_folder(folder: Path, file: str, used: str, refusal: str) -> int:
+    """``hold_folder`` of a folder that contains ``file``, or of a new one, which is created.
+
+    Raises UserError with the text ``refusal``, and leaves the folder as it is, if it contains anything else instead.
+    """
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        others = {path.name for path in folder.iterdir()} - {".lock", f".{file}.part"}
+    if others and file not in others:
+        raise UserError(refusal)
+    return hold_folder(folder, used)
+
+
 @contextmanager
 def writing_to(path: Path) -> Iterator[None]:
     """Context in which ``path`` is written. Turns an OSError into a UserError."""

@@ -31,10 +31,11 @@ from myosu.evaluation.statistics import mean_interval
 from myosu.players.agent import load_agent
 from myosu.presets import load_preset
 from myosu.randomness import derive_seed
-from myosu.runs.files import hold_folder, write_json, writing_to
+from myosu.runs.config import RunConfig
+from myosu.runs.files import hold_own_folder, write_json, writing_to
 from myosu.runs.reading import load_json
 from myosu.training.callbacks import Callback
-from myosu.training.start import configure, create_run
+from myosu.training.start import configure, create_run, require_possible
 from myosu.training.trainer import train
 from myosu.tuning.space import Space, inside, suggest
 
@@ -70,6 +71,20 @@ class Plan:
         environment = load_environment(self.game, self.env_kwargs)
         return load_preset(self.algorithm, environment, load_algorithm(self.algorithm).Config)
 
+    def configure(self, settings: Mapping[str, Any], seed: int) -> RunConfig:
+        """The configuration of a training with ``settings``. Raises UserError."""
+        made = load_algorithm(self.algorithm).Config(**settings)
+        # The number of updates that the replay ratio allows determines how often trials are evaluated.
+        updates = made.replay_ratio * self.env_steps / made.batch_size
+        return configure(self.game, self.algorithm, {
+            **settings, "env_steps": self.env_steps, "seed": seed,
+            "evaluate_every": max(1, int(updates / EVALUATIONS)), "evaluation_opponent": self.evaluation_opponent,
+            "evaluation_games": self.evaluation_games}, env_kwargs=self.env_kwargs)
+
+    def check(self) -> None:
+        """Raise UserError if no training of the study can start."""
+        require_possible(self.configure(self.base(), self.seed))
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -94,9 +109,8 @@ class Study:
     def __init__(self, plan: Plan, folder: Path, say: Callable[[str], None] = print) -> None:
         optuna = _import_optuna()
         self.plan, self.folder, self.say = plan, folder.absolute(), say
-        with writing_to(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        self._lock = hold_folder(folder, "searched")
+        self._lock = hold_own_folder(folder, "study.json", "searched", f"{folder} exists and holds no study. Choose "
+                                     "another folder with --study.")
         try:
             self._agree()
         except UserError:
@@ -211,15 +225,7 @@ class Study:
         return score
 
     def _train(self, settings: Mapping[str, Any], seed: int, folder: Path, *callbacks: Callback) -> Any:
-        plan = self.plan
-        made = load_algorithm(plan.algorithm).Config(**settings)
-        # The number of updates that the replay ratio allows determines how often trials are evaluated.
-        updates = made.replay_ratio * plan.env_steps / made.batch_size
-        config = configure(plan.game, plan.algorithm, {
-            **settings, "env_steps": plan.env_steps, "seed": seed,
-            "evaluate_every": max(1, int(updates / EVALUATIONS)), "evaluation_opponent": plan.evaluation_opponent,
-            "evaluation_games": plan.evaluation_games}, env_kwargs=plan.env_kwargs)
-        return train(create_run(config, folder), quiet=True, callbacks=callbacks)
+        return train(create_run(self.plan.configure(settings, seed), folder), quiet=True, callbacks=callbacks)
 
     def _all(self, state: str) -> list[Any]:
         return self.trials.get_trials(states=(getattr(self.optuna.trial.TrialState, state),))
@@ -229,8 +235,6 @@ class Study:
         file = self.folder / "study.json"
         now = json.loads(json.dumps(dataclasses.asdict(self.plan)))
         if not file.is_file():
-            if any(path.name not in (".lock", ".study.json.part") for path in self.folder.iterdir()):
-                raise UserError(f"{self.folder} exists and holds no study. Choose another folder with --study.")
             write_json(file, now)
             return
         then = load_json(file)

@@ -26,7 +26,7 @@ from myosu.envs.playback import as_image
 from myosu.envs.registry import Environment
 from myosu.errors import UserError
 from myosu.evaluation.recording import KeptGames, Settings, claim
-from myosu.runs.files import hold_folder, writing_to
+from myosu.runs.files import writing_to
 from myosu.runs.games import GameRecord
 from myosu.web.controls import find_controls
 
@@ -67,10 +67,7 @@ class Recorder:
     """Writes episodes played by a person into a folder, in the format of ``myosu record``."""
 
     def __init__(self, folder: Path, environment: Environment, kwargs: dict[str, Any]) -> None:
-        with writing_to(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        self._held = hold_folder(folder, "recorded")
-        claim(folder, environment.name, kwargs, "score", Settings(("person",)))
+        self._held = claim(folder, environment.name, kwargs, "score", Settings(("person",)))
         self._kept, self._lock = KeptGames(folder, environment), threading.Lock()
 
     @property
