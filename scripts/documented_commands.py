@@ -54,8 +54,8 @@ PACKAGES = {"envpool:": "envpool"}
 STANDINS = [
     (r"(?<=^evaluate )runs/NAME(?= --opponent .?gtp:gtp-rhino)", "runs/othello"),
     (r"(?<=^episodes )runs/NAME|runs/NAME(?= --games 100 --json)|runs/NAME(?= --env-steps)", "runs/pole"),
-    (r"(?<=^evaluate )RUN", "runs/go"), (r"(--resume runs/pole) .*", r"\1 --updates 400"),
-    (r"(--resume \S+) .*", r"\1 --updates 12"),
+    (r"(?<=^evaluate )RUN", "runs/go"), (r"--resume runs/pole .*", "--resume runs/resumed-pole --updates 400"),
+    (r"--resume (?!runs/resumed)\S+ .*", "--resume runs/resumed --updates 12"),
     (r"runs/(NAME|RUN|A|s3-40|snake-1)\b|\bRUN\b", "runs/first"), (r"runs/(B|o10-1|snake-2)\b", "runs/second"),
     (r"runs/new-\*", "runs/first"), (r"runs/old-\*", "runs/second"), (r"studies/\S+\.toml", "preset.toml"),
     (r"(?<=arena )othello", "tictactoe"), (r"\b(a page in|the same in|what you play|play it|watch the).*", ""),
@@ -143,6 +143,9 @@ def prepare(folder: Path) -> None:
             continue
         if wrong := run(["train", *words, "--evaluation-games", "4", "--run", f"runs/{name}"], folder):
             sys.exit(wrong)
+    for name, copy in (("first", "resumed"), ("pole", "resumed-pole")):  # anew, because a run is resumed once
+        shutil.rmtree(folder / "runs" / copy, ignore_errors=True)
+        shutil.copytree(folder / "runs" / name, folder / "runs" / copy)
 
 
 def main() -> int:

@@ -79,9 +79,9 @@ def _grid_by_playing(game: Game, games: int = 10) -> dict[str, Any] | None:
     return {"kind": "grid", "drops": bool(drops)}
 
 
-def of_agent(agent: Agent, game: Game) -> tuple[dict[str, Any], bytes]:
-    """Description of the agent for ``engine/agents.js``, and the network's weights. Raises UserError for agents that
-    the page does not support."""
+def of_agent(agent: Agent, game: Game) -> tuple[dict[str, Any], np.ndarray]:
+    """Description of the agent for ``engine/agents.js``, and the network's weights, float32 [size]. Raises UserError
+    for agents that the page does not support."""
     programs = Programs(game)
     match agent:
         case alphazero.Agent():
@@ -101,7 +101,7 @@ def of_agent(agent: Agent, game: Game) -> tuple[dict[str, Any], bytes]:
         case _:
             raise UserError("The page supports the networks of MuZero, Muesli, PPO and DQN, not that of "
                             f"{type(agent).__module__}.")
-    return {**described, **programs.to_json()}, programs.halves()
+    return {**described, **programs.to_json()}, programs.all_weights()
 
 
 def _search(planner: muzero.Planner) -> dict[str, Any]:

@@ -6,6 +6,7 @@ offset] is a position in buffer k, ["weights", k] the array k of weights, ["give
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable
 from typing import Any
 
@@ -33,6 +34,8 @@ from myosu.publish.layers import board_size, lanes
 #: A place in memory, in the form that the page reads.
 Place = list[Any]
 NONE, RELU, TANH = range(3)
+#: Bits of the fraction of a float16, and the fewest of them that a page keeps: errors of at most 1 in 128.
+FRACTION_BITS, LEAST_BITS = 10, 6
 
 
 class Programs:
@@ -43,6 +46,7 @@ class Programs:
         self.shape = game.observation_shape
         self.buffers: list[int] = []
         self.weights: list[np.ndarray] = []
+        self._kept: dict[bytes, int] = {}
         self.programs: dict[str, list[list[Any]]] = {}
         self._calls: list[list[Any]] = []
 
@@ -54,11 +58,9 @@ class Programs:
         starts = np.cumsum([0, *(weights.size for weights in self.weights)]).tolist()
         return {"buffers": self.buffers, "weights": starts, "programs": self.programs}
 
-    def halves(self) -> bytes:
-        """All weights concatenated as float16: first all low bytes, then all high bytes. With signs and exponents side
-        by side, the gzipped file is a fifteenth smaller."""
-        halves = np.concatenate([np.zeros(0), *(weights.ravel() for weights in self.weights)]).astype("<f2")
-        return halves.view(np.uint8).reshape(-1, 2).T.tobytes()
+    def all_weights(self) -> np.ndarray:
+        """All weights, float32 [size]."""
+        return np.concatenate([np.zeros(0, np.float32), *(weights.ravel() for weights in self.weights)])
 
     # Memory.
 
@@ -67,8 +69,12 @@ class Programs:
         return ["buffer", len(self.buffers) - 1, 0]
 
     def keep(self, weights: Tensor | np.ndarray) -> Place:
-        self.weights.append(np.ascontiguousarray(torch.as_tensor(weights).detach().float().numpy()))
-        return ["weights", len(self.weights) - 1]
+        """Equal arrays are kept once: the heads of MuZero are a part of both programs."""
+        array = np.ascontiguousarray(torch.as_tensor(weights).detach().float().numpy())
+        number = self._kept.setdefault(array.tobytes(), len(self.weights))
+        if number == len(self.weights):
+            self.weights.append(array)
+        return ["weights", number]
 
     def call(self, layer: Callable, *arguments: int | Place) -> None:
         self._calls.append([layer.__name__, *arguments])
@@ -143,6 +149,22 @@ class Programs:
                 self.call(layers.normalize, x, self.keep(module.weight), self.keep(module.bias), size,
                           int(isinstance(after, nn.ReLU)))
         return x
+
+
+def pack(weights: np.ndarray, bytes: int) -> bytes:
+    """float32 [size] as float16: first all low bytes, then all high bytes. With signs and exponents side by side, the
+    gzipped file is a fifteenth smaller.
+
+    bytes: of the ten bits of the fractions as many are kept, at least ``LEAST_BITS``, as fit into this number of bytes
+    when gzipped. The other bits are 0.
+    """
+    fractions, exponents = np.frexp(weights)  # fractions from 0.5 to 1, so their first bit is 1 and is not stored
+    for bits in range(FRACTION_BITS, LEAST_BITS - 1, -1):
+        rounded = np.ldexp(np.rint(np.ldexp(fractions, bits + 1)), exponents - bits - 1)
+        packed = rounded.astype("<f2").view(np.uint8).reshape(-1, 2).T.tobytes()
+        if len(gzip.compress(packed)) <= bytes:
+            break
+    return packed
 
 
 def _padded(x: Tensor) -> Tensor:

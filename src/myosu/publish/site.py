@@ -14,6 +14,7 @@ from myosu.errors import UserError
 from myosu.players.agent import load_agent
 from myosu.publish import description
 from myosu.publish.compiler import compile_for_page
+from myosu.publish.network import pack
 from myosu.web.room import Room
 
 OURS = Path(__file__).with_name("static")
@@ -21,6 +22,9 @@ WEB = Path(__file__).parent.parent / "web" / "static"
 #: Files of the web application that the page uses.
 TAKEN = ("style.css", "icon.svg", "js/*.js", "js/boards/*.js")
 LEFT_OUT = ("js/watch*.js", "js/link.js", "js/chart.js", "js/get.js", "js/picture.js", "js/screen.js")
+
+#: Size of a page, gzipped, up to which weights have their full precision; the service worker comes on top of it.
+MOST_BYTES = 998_000
 
 POLICY = ("default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data:; "
           "connect-src 'self'; worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'")
@@ -49,7 +53,7 @@ def publish(run: Path, folder: Path) -> Published:
     about = {**room.describe(), "checkpoints": [room.default], "best": None, "rewards": config.rewards}
     room.close()
     files = {
-        "agent.wasm": module_code, "weights.bin": weights,
+        "agent.wasm": module_code,
         "agent.json": _json({"run": about, "module": module, "rules": description.of_rules(game), "agent": described}),
         "app.webmanifest": _json({"name": game.name, "start_url": "./", "display": "standalone",
                                   "icons": [{"src": "icon.svg", "sizes": "any", "type": "image/svg+xml"}]}),
@@ -57,12 +61,18 @@ def publish(run: Path, folder: Path) -> Published:
         "js/link.js": (OURS / "page" / "link.js").read_bytes(),
         "index.html": _index(game.name).encode(),
     }
+    files["weights.bin"] = pack(weights, MOST_BYTES - _gzipped(files))
     version = hashlib.sha256(b"".join(name.encode() + files[name] for name in sorted(files))).hexdigest()[:16]
     worker = (OURS / "page" / "sw.js").read_text()
     worker = _replaced(worker, "{{version}}", version)
     files["sw.js"] = _replaced(worker, "{{files}}", json.dumps(["./", *sorted(set(files) - {"index.html"})])).encode()
     _write(files, folder)
-    return Published(folder, game.name, sum(len(gzip.compress(content)) for content in files.values()))
+    return Published(folder, game.name, _gzipped(files))
+
+
+def _gzipped(files: dict[str, bytes]) -> int:
+    """Total size of the files as a server sends them."""
+    return sum(len(gzip.compress(content)) for content in files.values())
 
 
 def _static() -> Iterator[tuple[str, Path]]:

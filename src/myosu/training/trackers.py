@@ -131,14 +131,15 @@ class Tracker(Callback):
     """Logs the records and evaluations of a training to a tracker, until the tracker fails."""
 
     def __init__(self, run: Run, name: str) -> None:
-        self._run, self._name, self._backend = run, name, None
+        self._run, self._name = run, name
+        self._backend: Backend | None = None
 
     def on_start(self, folder: Path, say: Callable[[str], None]) -> None:
         file = folder / "trackers.json"
         with self._failing():
             known = read_json(file, dict[str, FileName]) if file.is_file() else {}
-            self._backend = BACKENDS[self._name](_settings(self._run), folder.name, known.get(self._name, ""))
-            write_json(file, {**known, self._name: self._backend.id})
+            self._backend = backend = BACKENDS[self._name](_settings(self._run), folder.name, known.get(self._name, ""))
+            write_json(file, {**known, self._name: backend.id})
 
     def on_record(self, record: dict[str, Any]) -> None:
         self._log(record, "")
