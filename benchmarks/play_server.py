@@ -156,7 +156,7 @@ def strange_message(rng: random.Random) -> str | bytes:
     def value() -> Any:
         return rng.choice([None, True, -1, 10**18, 0.5, 1e308, 3, 0, "x", "\u0000", "../../passwd", [], {}, [[]] * 9])
 
-    kind = rng.choice(["play", "undo", "look", "think", "pause", "pace", "nothing"])
+    kind = rng.choice(["play", "undo", "look", "analyze", "pause", "pace", "nothing"])
     match rng.randrange(6):
         case 0:
             return rng.randbytes(rng.randrange(200))

@@ -1,15 +1,20 @@
 """What documents say can be followed: links lead somewhere, commands and their flags exist, no line is too long."""
 
 import ast
+import dataclasses
+import importlib
 import re
 import shlex
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
 from myosu.algorithms import ALGORITHMS
 from myosu.cli import COMMANDS, run
+from myosu.commands.completion import POSITIONAL
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "benchmarks" / "README.md"])
@@ -121,6 +126,32 @@ def test_documented_commands_and_flags_exist(page, flags_of, capsys):
             continue  # a placeholder, or the help of all commands
         assert command in COMMANDS, f"myosu has no command {command}"
         assert flags(words[2:]) <= flags_of(command, capsys), " ".join(words)
+
+
+def test_required_flags_are_in_the_examples():
+    """In code blocks; a sentence may name a command alone."""
+    checked = 0
+    for page in PRESENT:
+        blocks = "\n".join(FENCE.findall(page.read_text())).replace("\\\n", " ")
+        for line in re.findall(r"^(?:\$ )?(myosu .*)$", blocks, re.MULTILINE):
+            command, *words = shlex.split(line, comments=True)[1:]
+            for alternatives in required_flags(command) if command in COMMANDS else []:
+                assert {word.partition("=")[0] for word in words} & {*alternatives, "--help"}, line
+                checked += 1
+    assert checked > 10
+
+
+@cache
+def required_flags(command: str) -> list[set[str]]:
+    """The names of each flag of the command that has no default."""
+    options = getattr(importlib.import_module(f"myosu.commands.{command}"), "Options", None)
+    required = []
+    for field in dataclasses.fields(options) if options else ():
+        extras = getattr(get_type_hints(options, include_extras=True)[field.name], "__metadata__", ())
+        if field.default is field.default_factory is dataclasses.MISSING and not any(extra is POSITIONAL for extra in extras):
+            aliases = {alias for extra in extras for alias in getattr(extra, "aliases", None) or ()}
+            required.append({f"--{field.name.replace('_', '-')}", *aliases})
+    return required
 
 
 def test_flags_that_the_doctor_advises_exist(flags_of, capsys):

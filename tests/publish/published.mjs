@@ -7,7 +7,7 @@ import { pathToFileURL } from 'node:url';
 const site = process.argv[2];
 const engine = await import(pathToFileURL(`${site}/engine/load.js`));
 const { replay } = await import(pathToFileURL(`${site}/engine/rules.js`));
-const { told } = await import(pathToFileURL(`${site}/engine/room.js`));
+const { analysisToJson } = await import(pathToFileURL(`${site}/engine/room.js`));
 const { view } = await import(pathToFileURL(`${site}/engine/views.js`));
 const weights = readFileSync(`${site}/weights.bin`);
 const { rules, agent } = await engine.load(JSON.parse(readFileSync(`${site}/agent.json`, 'utf8')),
@@ -30,10 +30,10 @@ const orders = {
   perft: ({ seed, depth }) => perft(rules.start(seed), depth),
   // What is known of the position after some moves.
   look: ({ seed, actions }) => {
-    const course = replay(rules, seed, actions);
-    const { state, returns, terminated, truncated, to_play } = course.now;
-    return { state: numbers(state), returns, terminated, truncated, to_play, legal: course.legal(),
-      observation: numbers(rules.observed(state)), view: view(course, course.now) };
+    const history = replay(rules, seed, actions);
+    const { state, returns, terminated, truncated, to_play } = history.now;
+    return { state: numbers(state), returns, terminated, truncated, to_play, legal: history.legal(),
+      observation: numbers(rules.observed(state)), view: view(history, history.now) };
   },
   // What goes wrong where moves are made that nobody asks about.
   step: ({ seed, actions }) => {
@@ -45,16 +45,16 @@ const orders = {
       return error.message;
     }
   },
-  think: ({ seed, actions, simulations }) => {
-    const thought = agent.think(replay(rules, seed, actions).now.state, simulations);
-    return { ...thought, told: told(thought), policy: numbers(thought.policy), visits: thought.visits && numbers(thought.visits) };
+  analyze: ({ seed, actions, simulations }) => {
+    const analysis = agent.analyze(replay(rules, seed, actions).now.state, simulations);
+    return { ...analysis, json: analysisToJson(analysis), policy: numbers(analysis.policy), visits: analysis.visits && numbers(analysis.visits) };
   },
   // Milliseconds of one search, the median of some.
   time: ({ seed, actions, simulations }) => {
     const { state } = replay(rules, seed, actions).now;
     const times = Array.from({ length: 11 }, () => {
       const start = performance.now();
-      agent.think(state, simulations);
+      agent.analyze(state, simulations);
       return performance.now() - start;
     });
     return times.sort((a, b) => a - b)[5];

@@ -122,7 +122,7 @@ def published(tmp_path_factory, compile_once):
         page.close()
 
 
-def courses(game, count: int, ended: bool = False) -> list[GameHistory]:
+def random_histories(game, count: int, ended: bool = False) -> list[GameHistory]:
     """Games played at random to the end, then, unless ``ended``, taken back to a random earlier position."""
     rng, found = np.random.default_rng(3), []
     for number in range(count):
@@ -159,7 +159,7 @@ def test_page_perft_equals_known_counts(published, game, depth, known):
 def test_page_positions_equal_python_bit_for_bit(published, game):
     _, page = published(game, "muzero", **MUZERO)
     rules = load_game(game)
-    for history in [*courses(rules, 100), *courses(rules, 20, ended=True)]:
+    for history in [*random_histories(rules, 100), *random_histories(rules, 20, ended=True)]:
         now = history.now
         found = page.ask("look", seed=history.seed, actions=history.actions)
         state = np.frombuffer(bytes(found["state"]), rules.state_dtype)[0]
@@ -188,7 +188,7 @@ def test_a_game_from_a_file_is_published(published, tmp_path):
     _, page = published(str(path), "muzero", **MUZERO)
     rules = load_game("tictactoe")
     assert page.ask("perft", seed=0, depth=9) == 255168
-    for history in courses(rules, 20):
+    for history in random_histories(rules, 20):
         found = page.ask("look", seed=0, actions=history.actions)["view"]
         assert found["board"] == json.loads(json.dumps(view(history, history.now)))["board"]
     error = page.ask("step", seed=0, actions=[4, 4])
@@ -205,9 +205,9 @@ def test_a_game_without_a_board_is_published(published, tmp_path):
     assert page.ask("look", seed=0, actions=[2, 0])["view"]["board"] == {
         "kind": "text", "text": "stones 17\nplayer 0"}
     agent, environment, _ = load_agent(run)
-    for history in courses(environment.rules, 20):
+    for history in random_histories(environment.rules, 20):
         ours = agent.analyze(history.observation(history.now)[None], history.legal_actions()[None], simulations=16)
-        theirs = page.ask("think", seed=0, actions=history.actions, simulations=16)
+        theirs = page.ask("analyze", seed=0, actions=history.actions, simulations=16)
         np.testing.assert_allclose(theirs["policy"], ours.policy[0], atol=2e-2)
 
 
@@ -259,10 +259,10 @@ def analyses(run: Path, page: Page, round_weights):
     """The results of Python and the page for 100 positions, in Python with the rounded weights of the page."""
     agent, environment, _ = load_agent(run)
     round_weights(agent)
-    played = courses(environment.rules, 100)
+    played = random_histories(environment.rules, 100)
     ours = agent.analyze(np.stack([history.observation(history.now) for history in played]),
                          np.stack([history.legal_actions() for history in played]), simulations=16)
-    return ours, [page.ask("think", seed=history.seed, actions=history.actions, simulations=16) for history in played]
+    return ours, [page.ask("analyze", seed=history.seed, actions=history.actions, simulations=16) for history in played]
 
 
 def halved(module):
@@ -285,9 +285,9 @@ def test_muzero_on_the_page_equals_python(published, game, search):
     np.testing.assert_allclose([analysis["policy"] for analysis in theirs], ours.policy, atol=2e-3)
     np.testing.assert_allclose([analysis["value"] for analysis in theirs], ours.value, rtol=1e-3, atol=1e-3)
     for k, analysis in enumerate(theirs):
-        told = analysis_to_json(PositionAnalysis(int(ours.action[k]), np.array(analysis["policy"]), analysis["value"],
-                                                 ours.visits[k], []), [])
-        assert analysis["told"] == {name: told[name] for name in ("action", "value", "shares", "visits")}
+        expected = analysis_to_json(PositionAnalysis(int(ours.action[k]), np.array(analysis["policy"]),
+                                                     analysis["value"], ours.visits[k], []), [])
+        assert analysis["json"] == {name: expected[name] for name in ("action", "value", "shares", "visits")}
 
 
 @needs_node

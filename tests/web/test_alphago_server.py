@@ -10,7 +10,7 @@ from myosu.runs.recordings import open_recording
 from myosu.web.room import Room
 
 
-def test_thoughts_contain_the_parts_of_the_search(alphago):
+def test_analysis_contains_the_parts_of_the_search(alphago):
     room, address = alphago
     with httpx.Client(base_url=address, timeout=60) as client:
         about = client.get("/api/run").json()
@@ -19,16 +19,16 @@ def test_thoughts_contain_the_parts_of_the_search(alphago):
         game = new_game(client, {"kind": "person"}, agent)
 
     async def conversation(socket):
-        await say(socket, type="think", ply=0, checkpoint=room.default, simulations=24)
-        thoughts = await hear(socket, "thoughts")
+        await say(socket, type="analyze", ply=0, checkpoint=room.default, simulations=24)
+        analysis = await hear(socket, "analysis")
         await say(socket, type="play", ply=0, action=40)
         answered = await hear(socket, "position")
         while answered["position"]["ply"] < 2:
             answered = await hear(socket, "position")
-        return thoughts, answered["position"]
+        return analysis, answered["position"]
 
-    thoughts, position = talk(address, game, conversation)
-    parts = thoughts["parts"]
+    analysis, position = talk(address, game, conversation)
+    parts = analysis["parts"]
     assert set(parts) == {"prior", "value", "rollouts", "visits"} and {len(part) for part in parts.values()} == {82}
     for name in ("prior", "visits"):
         assert sum(filter(None, parts[name])) == pytest.approx(1, abs=0.05), name
@@ -37,7 +37,7 @@ def test_thoughts_contain_the_parts_of_the_search(alphago):
         known = [number for number in parts[name] if number is not None]
         assert known and -1 <= min(known) <= max(known) <= 1, name
         assert [action for action, number in enumerate(parts[name]) if number is not None] == tried
-    assert len(thoughts["owners"]) == 81 and -1 <= min(thoughts["owners"]) <= max(thoughts["owners"]) <= 1
+    assert len(analysis["owners"]) == 81 and -1 <= min(analysis["owners"]) <= max(analysis["owners"]) <= 1
     assert position["board"]["cells"][40] == 1 and sum(cell == 2 for cell in position["board"]["cells"]) == 1
     assert position["board"]["komi"] == 7.5
 

@@ -112,9 +112,9 @@ def test_ring_of_a_hint_has_contrast(board, ground, theme):
                                           ("#ffd75e", ".tictactoe .frame")])
 def test_numbers_on_the_board_are_legible(heat, ground, theme):
     """The number of a move's share lies on a spot that covers the less the smaller the share."""
-    covering = declared(".cell.thought .note", "background")
+    covering = declared(".cell.analyzed .note", "background")
     full, span = map(float, re.search(r"calc\((\d+)% - (\d+)% \* var\(--share\)\)", covering).groups())
-    text, = colours(declared(".cell.thought .note", "color"), theme)
+    text, = colours(declared(".cell.analyzed .note", "color"), theme)
     spot, = colours(heat if heat.startswith("#") else declared(heat, "--heat"), theme)
     for below in colours(declared(ground, "background"), theme):
         for share in (0.0, 1.0):

@@ -156,7 +156,7 @@ def play_clicks(page: Page, moves: int) -> None:
         wait_past(page, history.now.ply)
 
 
-def test_undo_hint_and_thoughts(open_page):
+def test_undo_hint_and_analysis(open_page):
     page = open_page("othello")
     play_clicks(page, 2)
     assert page.locator(".cell.last").count() == 1 and page.locator(".cell.flipped").count() >= 1
@@ -168,7 +168,7 @@ def test_undo_hint_and_thoughts(open_page):
     hinted = int(page.locator(".cell.hinted").get_attribute("data-cell"))
     assert check_board(page).legal_actions()[hinted]
     page.keyboard.press("t")
-    page.locator(".cell.thought").first.wait_for()
+    page.locator(".cell.analyzed").first.wait_for()
     best = page.locator("#mind .chosen th").inner_text()
     assert page.locator(".cell.hinted").get_attribute("aria-label").startswith(best)
     assert page.locator("#mind .chosen td").nth(2).inner_text().isdecimal()
@@ -517,7 +517,7 @@ def test_greatest_number_on_the_board_is_the_agents_move(open_page, game):
         page.keyboard.press("h")
         page.locator(".cell.hinted").wait_for()
         page.locator("#mind .shares").wait_for()
-        numbers = {int(text) for text in page.locator(".cell.thought .note").all_inner_texts()}
+        numbers = {int(text) for text in page.locator(".cell.analyzed .note").all_inner_texts()}
         assert int(page.locator(".cell.hinted .note").inner_text()) == max(numbers)
         assert page.locator("#mind tbody tr").first.get_attribute("class") == "chosen"
         assert "of the search’s simulations" in page.locator("#mind .meaning").inner_text()

@@ -15,23 +15,23 @@ JS = Path(myosu.web.__file__).with_name("static") / "js"
 NODE = shutil.which("node")
 SCRIPT = """
 import { Review } from '%s/review.js';
-const { run, actions, end, thoughts } = JSON.parse(process.argv[1]);
+const { run, actions, end, analyses } = JSON.parse(process.argv[1]);
 const positions = new Map([[actions.length, { returns: [end] }]]);
 const game = { actions, seats: run.players === 2 ? [{}, {}] : [{}], newest: actions.length, positions };
 const review = new Review(run, game, () => {});
-thoughts.forEach(([to_play, action, outlook], ply) => review.hear({ ply, to_play, action, outlook }));
+analyses.forEach(([to_play, action, outlook], ply) => review.hear({ ply, to_play, action, outlook }));
 console.log(JSON.stringify({ moves: review.moves, done: review.done,
   next: [review.marked(0, 1), review.marked(4, 1), review.marked(5, 1), review.marked(5, -1), review.marked(4, -1)],
   summaries: game.seats.map((_, seat) => review.summary(seat)),
-  best: [...thoughts, 0].map((_, ply) => review.best(ply)) }));
+  best: [...analyses, 0].map((_, ply) => review.best(ply)) }));
 """
 
 
-def judged(players, most, actions, end, thoughts):
+def judged(players, most, actions, end, analyses):
     if NODE is None:
         pytest.skip("NODE IS NOT INSTALLED: the page's arithmetic is tested in it")
     run = {"players": players, "reward_range": [-most, most]}
-    order = json.dumps({"run": run, "actions": actions, "end": end, "thoughts": thoughts})
+    order = json.dumps({"run": run, "actions": actions, "end": end, "analyses": analyses})
     answer = subprocess.run([NODE, "--input-type=module", "-e", SCRIPT % JS.as_posix(), "--", order],
                             capture_output=True, text=True, check=True)
     return json.loads(answer.stdout)

@@ -103,12 +103,12 @@ def test_game_is_played_saved_and_replayed(client, address, room):
         open_recording(room.folder / "played").records())[-1].actions
 
 
-def test_thoughts_undo_looking_back_and_branching(client, address):
+def test_analysis_undo_looking_back_and_branching(client, address):
     game_id = new_game(client)
 
     async def conversation(socket):
-        await say(socket, type="think", ply=0, checkpoint="update-00000002", simulations=8)
-        analysis = await hear(socket, "thoughts")
+        await say(socket, type="analyze", ply=0, checkpoint="update-00000002", simulations=8)
+        analysis = await hear(socket, "analysis")
         assert sum(analysis["visits"]) == 8 and analysis["line"][0] == analysis["action"]
         assert sum(share for _, share in analysis["shares"]) == pytest.approx(1, abs=1e-2)
         await say(socket, type="play", ply=0, action=4)
@@ -157,9 +157,9 @@ BAD_MESSAGES = [
     '{"type": "play", "ply": 0, "action": true}', '{"type": "play", "ply": 0, "action": 1e400}',
     '{"type": "play", "ply": 0, "action": ' + "9" * 4000 + "}", '{"type": "play", "ply": 0, "action": 4, "more": 1}',
     '{"type": "undo", "ply": 0}', '{"type": "look", "ply": 1}', '{"type": "look", "ply": -1}',
-    '{"type": "think", "ply": 0, "checkpoint": "../../../etc", "simulations": 4}',
-    '{"type": "think", "ply": 0, "checkpoint": "update-00000001", "simulations": 100000}',
-    '{"type": "think", "ply": 0, "checkpoint": "update-00000001", "simulations": 0}',
+    '{"type": "analyze", "ply": 0, "checkpoint": "../../../etc", "simulations": 4}',
+    '{"type": "analyze", "ply": 0, "checkpoint": "update-00000001", "simulations": 100000}',
+    '{"type": "analyze", "ply": 0, "checkpoint": "update-00000001", "simulations": 0}',
     '{"type": "pace", "seconds": NaN}', '{"type": "pace", "seconds": -1}', '{"type": "pause", "paused": 1}',
     b"\xff\xfe",
 ]

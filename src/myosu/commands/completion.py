@@ -88,7 +88,7 @@ def _describe(kind: Any, words: dict[str, list[str]]) -> Command:
         settings = next((extra for extra in extras if hasattr(extra, "metavar")), None)
         choices = [str(word) for part in (hint, *get_args(hint)) if get_origin(part) is Literal
                    for word in get_args(part)]
-        if any(extra is _POSITIONAL for extra in extras):
+        if any(extra is POSITIONAL for extra in extras):
             kinds = (settings.metavar if settings else "").split("|")
             command.words += choices or [word for name in kinds for word in words.get(name, ())]
             continue
@@ -102,7 +102,7 @@ def _describe(kind: Any, words: dict[str, list[str]]) -> Command:
     return command
 
 
-_POSITIONAL = Positional[int].__metadata__[0]  # type: ignore[attr-defined]
+POSITIONAL = Positional[int].__metadata__[0]  # type: ignore[attr-defined]
 
 
 def _bash(commands: dict[str, Command], zsh: bool) -> str:

@@ -160,7 +160,7 @@ def choose(analysis: PositionAnalysis, temperature: float, rng: np.random.Genera
 
 
 def analysis_to_json(analysis: PositionAnalysis, legal_line: list[int]) -> dict[str, Any]:
-    """The thought as JSON, with the at most twelve actions of greatest share.
+    """The analysis as JSON, with the at most twelve actions of greatest share.
 
     Among equal shares the chosen action comes first, then those with the greater policy.
     """

@@ -20,7 +20,7 @@ FIELDS: dict[str, dict[str, type]] = {
     "play": {"ply": int, "action": int},
     "undo": {"ply": int},
     "look": {"ply": int},
-    "think": {"ply": int, "checkpoint": str, "simulations": int},
+    "analyze": {"ply": int, "checkpoint": str, "simulations": int},
     "pause": {"paused": bool},
     "pace": {"seconds": float},
 }

@@ -81,9 +81,9 @@ class Room:
     def warm_up(self) -> None:
         """Start to load and compile everything for an agent's first move, which takes seconds without a cache."""
         if self._warming is None:
-            self._warming = asyncio.create_task(self._think_once())
+            self._warming = asyncio.create_task(self._analyze_once())
 
-    async def _think_once(self) -> None:
+    async def _analyze_once(self) -> None:
         history = GameHistory(self.game, 0)
         with contextlib.suppress(Exception):  # the player's own request will report the error
             await self.analyzer.analyze(self.default, self.simulations,

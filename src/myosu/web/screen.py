@@ -46,7 +46,7 @@ class Screen:
         assert environment.maker is not None
         self.environment, self.agent, self.recording = environment, agent, recording
         self.maker = environment.maker.with_arguments(render_mode="rgb_array")
-        self.thinking = threading.Lock()  # an agent may reuse buffers, so one page at a time uses it
+        self.agent_lock = threading.Lock()  # an agent may reuse buffers, so one page at a time uses it
         self.sessions = 0
         self._try()
 
@@ -143,7 +143,7 @@ class Session:
 
     def _of_agent(self) -> np.ndarray:
         assert self.screen.agent is not None
-        with self.screen.thinking:
+        with self.screen.agent_lock:
             actions, self._memory = self.screen.agent.act(
                 self._row["observation"], self._row["legal_actions"], self._memory,
                 np.array([self.steps == 0 or self._memory is None]))

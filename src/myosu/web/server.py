@@ -278,7 +278,7 @@ class Visitor:
         self._websocket, self._room, self._table = websocket, room, table
         self._outgoing: asyncio.Queue[dict[str, Any]] = asyncio.Queue(BACKLOG)
         self._writer = asyncio.create_task(self._write())
-        self._thinking: asyncio.Task[dict[str, Any]] | None = None
+        self._analysis: asyncio.Task[dict[str, Any]] | None = None
         self._allowance, self._seen, self._refused = float(BURST), time.monotonic(), 0
 
     def send(self, message: dict[str, Any]) -> None:
@@ -311,8 +311,8 @@ class Visitor:
     def close(self) -> None:
         self._table.leave(self)
         self._writer.cancel()
-        if self._thinking is not None:
-            self._thinking.cancel()
+        if self._analysis is not None:
+            self._analysis.cancel()
 
     def _do(self, message: dict[str, Any]) -> None:
         table = self._table
@@ -323,24 +323,24 @@ class Visitor:
                 table.undo(message["ply"])
             case "look":
                 self.send(table.look(message["ply"]))
-            case "think":
-                self._think(message["ply"], message["checkpoint"], message["simulations"])
+            case "analyze":
+                self._analyze(message["ply"], message["checkpoint"], message["simulations"])
             case "pause":
                 table.set_pause(message["paused"])
             case "pace":
                 table.set_pace(message["seconds"])
 
-    def _think(self, ply: int, checkpoint: str, simulations: int) -> None:
+    def _analyze(self, ply: int, checkpoint: str, simulations: int) -> None:
         check_strength(checkpoint, simulations, self._room.checkpoints, self._room.searches)
-        if self._thinking is not None and not self._thinking.done():
+        if self._analysis is not None and not self._analysis.done():
             raise UserError("The agent is still thinking about your last question.")
-        self._thinking = asyncio.create_task(self._table.think(ply, checkpoint, simulations))
-        self._thinking.add_done_callback(self._tell_thoughts)
+        self._analysis = asyncio.create_task(self._table.analyze(ply, checkpoint, simulations))
+        self._analysis.add_done_callback(self._send_analysis)
 
-    def _tell_thoughts(self, thinking: asyncio.Task[dict[str, Any]]) -> None:
-        if not thinking.cancelled():
-            error = thinking.exception()
-            self.send(thinking.result() if error is None else {"type": "error", "message": str(error)})
+    def _send_analysis(self, analysis: asyncio.Task[dict[str, Any]]) -> None:
+        if not analysis.cancelled():
+            error = analysis.exception()
+            self.send(analysis.result() if error is None else {"type": "error", "message": str(error)})
 
     def _spend(self) -> None:
         now = time.monotonic()

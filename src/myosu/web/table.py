@@ -101,7 +101,7 @@ class Table:
     def look(self, ply: int) -> dict[str, Any]:
         return {"type": "look", "position": view(self.history, self._position(ply))}
 
-    def think(self, ply: int, checkpoint: str, simulations: int) -> Coroutine[Any, Any, dict[str, Any]]:
+    def analyze(self, ply: int, checkpoint: str, simulations: int) -> Coroutine[Any, Any, dict[str, Any]]:
         """The evaluation of the position at ``ply`` by the agent of ``checkpoint``, even if moves are taken back in the
         meantime.
 
@@ -110,11 +110,12 @@ class Table:
         position = self._position(ply)
         if position.over:
             raise UserError("The game is over here; there is nothing to think about.")
-        return self._think(position, self.history.actions[:ply], checkpoint, simulations)
+        return self._analyze(position, self.history.actions[:ply], checkpoint, simulations)
 
-    async def _think(self, position: Position, actions: list[int], checkpoint: str, simulations: int) -> dict[str, Any]:
+    async def _analyze(self, position: Position, actions: list[int], checkpoint: str, simulations: int
+                       ) -> dict[str, Any]:
         analysis = await self._ask(position, actions, checkpoint, simulations)
-        message = self._thoughts(position, analysis, checkpoint)
+        message = self._analysis_message(position, analysis, checkpoint)
         if self.history.actions[:position.ply] == actions:  # otherwise moves were taken back in the meantime
             self.outlook[position.ply] = message["outlook"]
         return message
@@ -154,7 +155,7 @@ class Table:
                 self.tell({"type": "pace", "paused": True, "seconds": self.pace})
                 self.tell({"type": "error", "message": f"The agent cannot move: {error}"})
                 return
-            message = self._thoughts(position, analysis, seat.checkpoint)
+            message = self._analysis_message(position, analysis, seat.checkpoint)
             self.outlook[position.ply] = message["outlook"]
             self.tell(message)
             if not self.has_person:
@@ -194,9 +195,9 @@ class Table:
         self._on_change(self)
         self.tell({"type": "position", "position": view(self.history, now)})
 
-    def _thoughts(self, position: Position, analysis: Any, checkpoint: str) -> dict[str, Any]:
+    def _analysis_message(self, position: Position, analysis: Any, checkpoint: str) -> dict[str, Any]:
         outlook = position.returns[0] + (analysis.value if position.to_play == 0 else -analysis.value)
-        return {"type": "thoughts", "ply": position.ply, "to_play": position.to_play, "checkpoint": checkpoint,
+        return {"type": "analysis", "ply": position.ply, "to_play": position.to_play, "checkpoint": checkpoint,
                 "outlook": round(outlook, 4), **analysis_to_json(analysis, self._legal_part(position, analysis.line))}
 
     def _legal_part(self, position: Position, line: list[int]) -> list[int]:

@@ -1,5 +1,5 @@
-// Agents: what they choose, and why. Each thinks of one position: {action, policy, value, visits, line}, as
-// algorithms/interface.py says of Analysis.
+// Agents: what they choose, and why. `analyze` evaluates one position: {action, policy, value, visits, line}, as
+// Analysis of algorithms/interface.py.
 
 import { GumbelSearch, PUCTSearch } from './search.js';
 
@@ -38,7 +38,7 @@ function mean(logits, points) {
 class PolicyAgent {
   constructor(machine, rules, network, description) { Object.assign(this, { rules, network, description }); }
 
-  think(state) {
+  analyze(state) {
     const { rules, network, description } = this;
     const legal = rules.legal(state);
     network.run('initial', { observation: rules.observe(state) });
@@ -53,7 +53,7 @@ class PolicyAgent {
 class ValueAgent {
   constructor(machine, rules, network, description) { Object.assign(this, { rules, network, description }); }
 
-  think(state) {
+  analyze(state) {
     const { rules, network, description } = this;
     const legal = rules.legal(state);
     network.run('initial', { observation: rules.observe(state) });
@@ -73,7 +73,7 @@ class SearchingAgent {
     this.nodes = 0;
   }
 
-  think(state, simulations) {
+  analyze(state, simulations) {
     const { machine, rules, network, description } = this;
     const { size, points, imagined } = description;
     if (simulations >= this.nodes) {

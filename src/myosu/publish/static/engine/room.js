@@ -1,6 +1,6 @@
 // The games of this page. What web/room.py and web/table.py are on a server, for one visitor.
 
-import { Course, replay } from './rules.js';
+import { GameHistory, replay } from './rules.js';
 import { view } from './views.js';
 
 const SLOWEST = 10;
@@ -21,31 +21,31 @@ export class Room {
 
   open(order) {
     const id = name();
-    if (order.played) this.sit(id, this.recorded(), this.course(this.find(order.played.split('-').at(-1))));
+    if (order.played) this.sit(id, this.recorded(), this.history(this.find(order.played.split('-').at(-1))));
     else {
       const from = order.from;
-      const course = from ? replay(this.rules, ...this.beginning(from)) : new Course(this.rules, seed());
-      this.sit(id, order.seats, course);
-      if (course.actions.length) this.changed(this.tables.get(id));
+      const history = from ? replay(this.rules, ...this.beginning(from)) : new GameHistory(this.rules, seed());
+      this.sit(id, order.seats, history);
+      if (history.actions.length) this.changed(this.tables.get(id));
     }
     return id;
   }
 
   beginning({ game, ply }) {
-    const { course } = this.table(game);
-    return [course.seed, course.actions.slice(0, ply)];
+    const { history } = this.table(game);
+    return [history.seed, history.actions.slice(0, ply)];
   }
 
   recorded() { return Array.from({ length: this.rules.players }, () => ({ kind: 'recorded' })); }
 
-  sit(id, seats, course) {
-    const table = new Table(id, seats, course, this.agent, changed => this.changed(changed));
+  sit(id, seats, history) {
+    const table = new Table(id, seats, history, this.agent, changed => this.changed(changed));
     this.tables.set(id, table);
     return table;
   }
 
   table(id) {
-    return this.tables.get(id) ?? this.sit(id, this.find(id).players, this.course(this.find(id)));
+    return this.tables.get(id) ?? this.sit(id, this.find(id).players, this.history(this.find(id)));
   }
 
   find(id) {
@@ -54,7 +54,7 @@ export class Room {
     return game;
   }
 
-  course(game) { return replay(this.rules, game.seed, game.actions); }
+  history(game) { return replay(this.rules, game.seed, game.actions); }
 
   changed(table) {
     if (table.recorded) return;
@@ -65,10 +65,10 @@ export class Room {
 
   // As runs/games.py writes it, for training to learn from.
   demonstration(table) {
-    const { course } = table;
-    const { now } = course;
+    const { history } = table;
+    const { now } = history;
     return {
-      format: 1, game: this.run.game, seed: course.seed, actions: course.actions,
+      format: 1, game: this.run.game, seed: history.seed, actions: history.actions,
       players: table.seats.map(seat => seat.kind === 'agent' ? { ...seat, run: this.run.run } : seat),
       returns: now.returns, terminated: now.terminated, truncated: now.truncated, kwargs: {}, rewards: this.run.rewards,
       taken_back: table.takenBack, started: table.started, ended: Date.now() / 1000,
@@ -87,10 +87,10 @@ export class Room {
 }
 
 export class Table {
-  constructor(id, seats, course, agent, onChange) {
-    Object.assign(this, { id, seats, course, agent, onChange, outlook: new Map(), takenBack: 0, guest: null, paused: false });
+  constructor(id, seats, history, agent, onChange) {
+    Object.assign(this, { id, seats, history, agent, onChange, outlook: new Map(), takenBack: 0, guest: null, paused: false });
     this.started = Date.now() / 1000;
-    this.pace = course.rules.players === 1 ? Math.max(0.1, 1 / course.rules.fps) : 0.7;
+    this.pace = history.rules.players === 1 ? Math.max(0.1, 1 / history.rules.fps) : 0.7;
   }
 
   get recorded() { return this.seats[0].kind === 'recorded'; }
@@ -110,8 +110,8 @@ export class Table {
   tell(message) { this.guest?.(message); }
 
   summary() {
-    return { type: 'game', id: this.id, seats: this.seats, outlook: [...this.outlook], actions: this.course.actions,
-      paused: this.paused, pace: this.pace, position: view(this.course, this.course.now) };
+    return { type: 'game', id: this.id, seats: this.seats, outlook: [...this.outlook], actions: this.history.actions,
+      paused: this.paused, pace: this.pace, position: view(this.history, this.history.now) };
   }
 
   // A message of the page, as web/messages.py describes them.
@@ -119,12 +119,12 @@ export class Table {
     switch (type) {
       case 'play':
         this.expect(ply);
-        if (!this.course.now.over && this.seats[this.course.now.to_play].kind !== 'person') throw new Error('It is not your turn.');
+        if (!this.history.now.over && this.seats[this.history.now.to_play].kind !== 'person') throw new Error('It is not your turn.');
         this.advance(rest.action);
         return this.goOn();
       case 'undo': return this.undo(ply);
-      case 'look': return this.tell({ type: 'look', position: view(this.course, this.course.at(ply)) });
-      case 'think': return this.tell(this.think(this.course.at(ply), rest.simulations).message);
+      case 'look': return this.tell({ type: 'look', position: view(this.history, this.history.at(ply)) });
+      case 'analyze': return this.tell(this.analyze(this.history.at(ply), rest.simulations).message);
       case 'pause':
         this.paused = rest.paused;
         return this.changePace();
@@ -142,15 +142,15 @@ export class Table {
   // Back to the last position in which a person had a choice.
   undo(ply) {
     this.expect(ply);
-    const { course } = this;
-    let earlier = course.now.ply - 1;
+    const { history } = this;
+    let earlier = history.now.ply - 1;
     for (; earlier >= 0; earlier--) {
-      const position = course.at(earlier);
-      if (this.seats[position.to_play].kind === 'person' && !course.legal(position).includes(course.rules.pass)) break;
+      const position = history.at(earlier);
+      if (this.seats[position.to_play].kind === 'person' && !history.legal(position).includes(history.rules.pass)) break;
     }
     if (earlier < 0) throw new Error('There is nothing to take back.');
     clearTimeout(this.turn);
-    course.takeBack(earlier);
+    history.takeBack(earlier);
     this.outlook = new Map([...this.outlook].filter(([at]) => at <= earlier));
     this.takenBack += 1;
     this.onChange(this);
@@ -159,23 +159,23 @@ export class Table {
 
   expect(ply) {
     if (this.recorded) throw new Error('This game is a recorded one; nobody plays here.');
-    if (ply !== this.course.now.ply) throw new Error(`The game is at ply ${this.course.now.ply}, not ${ply}.`);
+    if (ply !== this.history.now.ply) throw new Error(`The game is at ply ${this.history.now.ply}, not ${ply}.`);
   }
 
   // Let the agents play, if it is their turn. Between two of their moves the page may say something.
   goOn(wait = 0) {
     clearTimeout(this.turn);
-    const seat = this.seats[this.course.now.to_play];
-    if (seat.kind !== 'agent' || this.course.now.over || this.paused || !this.guest) return;
+    const seat = this.seats[this.history.now.to_play];
+    if (seat.kind !== 'agent' || this.history.now.over || this.paused || !this.guest) return;
     this.turn = setTimeout(() => this.move(seat), Math.max(0, wait));
   }
 
   move(seat) {
     const began = performance.now();
     try {
-      const { thought, message } = this.think(this.course.now, seat.simulations);
+      const { analysis, message } = this.analyze(this.history.now, seat.simulations);
       this.tell(message);
-      this.advance(choose(thought, seat.temperature));
+      this.advance(choose(analysis, seat.temperature));
     } catch (error) {
       this.paused = true;
       this.tell({ type: 'pace', paused: true, seconds: this.pace });
@@ -185,39 +185,39 @@ export class Table {
   }
 
   advance(action) {
-    const now = this.course.play(action);
+    const now = this.history.play(action);
     if (now.over) this.outlook.set(now.ply, now.returns[0]);
     this.onChange(this);
-    this.tell({ type: 'position', position: view(this.course, now) });
+    this.tell({ type: 'position', position: view(this.history, now) });
   }
 
-  think(position, simulations) {
+  analyze(position, simulations) {
     if (position.over) throw new Error('The game is over here; there is nothing to think about.');
-    const thought = this.agent.think(position.state, simulations);
-    const outlook = round(position.returns[0] + (position.to_play === 0 ? thought.value : -thought.value));
+    const analysis = this.agent.analyze(position.state, simulations);
+    const outlook = round(position.returns[0] + (position.to_play === 0 ? analysis.value : -analysis.value));
     this.outlook.set(position.ply, outlook);
-    return { thought, message: {
-      type: 'thoughts', ply: position.ply, to_play: position.to_play, outlook, ...told(thought),
-      line: this.legalPart(position, thought.line),
+    return { analysis, message: {
+      type: 'analysis', ply: position.ply, to_play: position.to_play, outlook, ...analysisToJson(analysis),
+      line: this.legalPart(position, analysis.line),
     } };
   }
 
   // Up to the first action that breaks the rules, which the agent's model need not know; of a game with chance, one.
   legalPart(position, line) {
-    const { course } = this;
+    const { history } = this;
     const played = [];
-    for (const action of course.rules.players === 2 ? line : line.slice(0, 1)) {
-      if (position.over || !course.legal(position).includes(action)) break;
-      position = course.after(position, action);
+    for (const action of history.rules.players === 2 ? line : line.slice(0, 1)) {
+      if (position.over || !history.legal(position).includes(action)) break;
+      position = history.after(position, action);
       played.push(action);
     }
     return played;
   }
 }
 
-// As web/thinker.py tells of a thought: of the actions up to twelve, those with the greatest shares; of equal ones first
-// what is chosen, then what the agent holds likelier.
-export function told({ action, policy, value, visits }) {
+// As analysis_to_json of web/analyzer.py: up to twelve actions, those with the greatest shares; of equal ones first the
+// chosen one, then those that the policy prefers.
+export function analysisToJson({ action, policy, value, visits }) {
   const shares = sharesOf({ policy, visits });
   const share = each => shares[each];
   const first = [...policy.keys()].filter(each => share(each) > 0)
@@ -232,10 +232,10 @@ function sharesOf({ policy, visits }) {
 }
 
 // The best action, or with a temperature one drawn from shares ** (1 / temperature).
-export function choose(thought, temperature) {
-  const { action } = thought;
+export function choose(analysis, temperature) {
+  const { action } = analysis;
   if (!temperature) return action;
-  const shares = sharesOf(thought);
+  const shares = sharesOf(analysis);
   const most = Math.max(...shares);
   const weights = shares.map(share => (share / most) ** (1 / temperature));
   let left = Math.random() * weights.reduce((a, b) => a + b);

@@ -1,4 +1,4 @@
-// The rules of the game, and the course of one game: as games/game.py and envs/game_history.py, which say more.
+// The rules of the game, and the history of one game: as games/game.py and envs/game_history.py, which say more.
 
 const TYPES = { '|u1': Uint8Array, '|i1': Int8Array, '|b1': Uint8Array, '<i2': Int16Array, '<u2': Uint16Array,
   '<i4': Int32Array, '<u4': Uint32Array, '<i8': BigInt64Array, '<u8': BigUint64Array, '<f4': Float32Array, '<f8': Float64Array };
@@ -96,7 +96,7 @@ export class Rules {
 
 const KEPT_EVERY = 32;
 
-export class Course {
+export class GameHistory {
   constructor(rules, seed) {
     Object.assign(this, { rules, seed, actions: [] });
     this.kept = [this.position(rules.start(seed), 0, new Array(rules.players).fill(0))];
@@ -144,7 +144,7 @@ export class Course {
 }
 
 export function replay(rules, seed, actions) {
-  const course = new Course(rules, seed);
-  for (const action of actions) course.play(action);
-  return course;
+  const history = new GameHistory(rules, seed);
+  for (const action of actions) history.play(action);
+  return history;
 }

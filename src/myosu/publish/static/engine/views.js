@@ -1,37 +1,37 @@
 // What the page may know of a position: the same as web/views.py says, which describes the fields.
 
-export function view(course, position) {
-  const { rules } = course;
+export function view(history, position) {
+  const { rules } = history;
   const { ply } = position;
-  const legal = position.over ? [] : course.legal(position);
-  const before = ply ? course.at(ply - 1) : null;
-  const last = ply ? course.actions[ply - 1] : null;
+  const legal = position.over ? [] : history.legal(position);
+  const before = ply ? history.at(ply - 1) : null;
+  const last = ply ? history.actions[ply - 1] : null;
   return {
     ply, to_play: position.to_play, returns: position.returns, over: position.over, truncated: position.truncated,
     legal, last, mover: before ? before.to_play : null,
-    board: BOARDS[rules.board.kind](course, position, legal, before, last),
+    board: BOARDS[rules.board.kind](history, position, legal, before, last),
   };
 }
 
 // 0 empty, 1 the first player's, 2 the second's: the first two planes are the mover's pieces and the opponent's.
-function pieces(course, position) {
-  const observed = course.rules.observed(position.state);
-  const cells = observed.length / course.rules.observation[1][0];
+function pieces(history, position) {
+  const observed = history.rules.observed(position.state);
+  const cells = observed.length / history.rules.observation[1][0];
   const [own, other] = position.to_play === 0 ? [1, 2] : [2, 1];
   return Array.from({ length: cells }, (_, cell) => own * observed[cell] + other * observed[cells + cell]);
 }
 
-function grid(course, position, legal, before) {
-  const { rules } = course;
+function grid(history, position, legal, before) {
+  const { rules } = history;
   const [, rows, columns] = rules.observation[1];
   const { line = 0, drops = false } = rules.board;
-  const cells = pieces(course, position);
+  const cells = pieces(history, position);
   const change = (after, old) => {
-    const now = pieces(course, after);
+    const now = pieces(history, after);
     return [now.findIndex((piece, cell) => piece && !old[cell]), [...now.keys()].filter(cell => old[cell] && now[cell] !== old[cell])];
   };
-  const options = legal.filter(action => action !== rules.pass).map(action => [action, ...change(course.after(position, action), cells)]);
-  const [placed, flipped] = before ? change(position, pieces(course, before)) : [-1, []];
+  const options = legal.filter(action => action !== rules.pass).map(action => [action, ...change(history.after(position, action), cells)]);
+  const [placed, flipped] = before ? change(position, pieces(history, before)) : [-1, []];
   const turns = rules.pass !== null;
   return {
     kind: 'grid', rows, columns, drops, cells, options, placed, flipped, pass: turns && legal.includes(rules.pass),
@@ -41,9 +41,9 @@ function grid(course, position, legal, before) {
 }
 
 // As a grid. At the end the score is the area, White's with komi; before it the stones taken.
-function go(course, position, legal, before) {
-  const { rules } = course;
-  const board = { ...grid(course, position, legal, before), files: rules.board.files, flipped: [], owners: null,
+function go(history, position, legal, before) {
+  const { rules } = history;
+  const board = { ...grid(history, position, legal, before), files: rules.board.files, flipped: [], owners: null,
     score: [...rules.field(position.state, 'captures')], komi: rules.field(position.state, 'komi')[0] };
   if (position.over) {
     const width = board.columns + 2;
@@ -71,8 +71,8 @@ function lines(cells, rows, columns, length) {
   return [...found].sort((a, b) => a - b);
 }
 
-function snake(course, position) {
-  const { rules } = course;
+function snake(history, position) {
+  const { rules } = history;
   const field = name => rules.field(position.state, name);
   const size = rules.observation[1][1];
   const [stamps, targets, [tail]] = [field('stamps'), field('targets'), field('tail')];
@@ -80,8 +80,8 @@ function snake(course, position) {
   return { kind: 'snake', rows: size, columns: size, body, targets: [...targets.keys()].filter(cell => targets[cell]) };
 }
 
-function bubble(course, position, legal, before, last) {
-  const { rules } = course;
+function bubble(history, position, legal, before, last) {
+  const { rules } = history;
   const { points, degrees, ...field } = rules.board;
   const fly = (state, angle) => ({ degrees: degrees[angle], ...rules.fly(state, angle, points) });
   const { columns } = field;
@@ -104,25 +104,25 @@ function bubble(course, position, legal, before, last) {
 const SIDE = 9;
 const BOX = 5;
 
-function woodoku(course, position, legal, before, last) {
-  const cells = [...course.rules.field(position.state, 'board')];
+function woodoku(history, position, legal, before, last) {
+  const cells = [...history.rules.field(position.state, 'board')];
   let [placed, cleared] = [[], []];
   if (before) {
     const [slot, cell] = [Math.floor(last / (SIDE * SIDE)), last % (SIDE * SIDE)];
-    placed = boxes(course, before)[slot].map(([row, column]) => cell + SIDE * row + column);
-    const was = course.rules.field(before.state, 'board');
+    placed = boxes(history, before)[slot].map(([row, column]) => cell + SIDE * row + column);
+    const was = history.rules.field(before.state, 'board');
     cleared = [...cells.keys()].filter(each => (was[each] || placed.includes(each)) && !cells[each]);
   }
   return {
-    kind: 'woodoku', rows: SIDE, columns: SIDE, cells, pieces: boxes(course, position),
+    kind: 'woodoku', rows: SIDE, columns: SIDE, cells, pieces: boxes(history, position),
     fits: [0, 1, 2].map(slot => legal.filter(action => Math.floor(action / 81) === slot).map(action => action % 81)),
-    placed, cleared, straight: course.rules.field(position.state, 'straight')[0],
+    placed, cleared, straight: history.rules.field(position.state, 'straight')[0],
   };
 }
 
 // Of each slot the cells of its piece, from the middle of its box: as planes 1 to 3 show them, in the middle of a board.
-function boxes(course, position) {
-  const observed = course.rules.observed(position.state);
+function boxes(history, position) {
+  const observed = history.rules.observed(position.state);
   const [first, middle] = [(SIDE - BOX) / 2, (SIDE - 1) / 2];
   return [1, 2, 3].map(plane => {
     const found = [];
@@ -136,8 +136,8 @@ function boxes(course, position) {
 }
 
 // Of a game that the page has no board for: the marks on its planes, or else what its record holds.
-function text(course, position) {
-  const { rules } = course;
+function text(history, position) {
+  const { rules } = history;
   const [planes, rows, columns] = rules.observation[1];
   if (columns === undefined) {
     return { kind: 'text', text: Object.keys(rules.fields).map(name => `${name} ${[...rules.field(position.state, name)].join(' ')}`).join('\n') };

@@ -1,4 +1,4 @@
-// The thread that holds the games and thinks, so that the page stays quick. js/link.js speaks to it.
+// The thread that holds the games and runs the agent, so that the page stays quick. js/link.js speaks to it.
 
 import { load } from './load.js';
 import { Room } from './room.js';

@@ -72,12 +72,12 @@ export class Chart {
     this.plot.addEventListener('pointermove', event => {
       if (from && Math.abs(event.clientX - from.clientX) > DRAG) {
         this.plot.setPointerCapture(event.pointerId);
-        this.select(this.courseAt(from), this.courseAt(event));
+        this.select(this.xAt(from), this.xAt(event));
       }
-      point(this.courseAt(event));
+      point(this.xAt(event));
     });
     this.plot.addEventListener('pointerup', event => {
-      if (from && Math.abs(event.clientX - from.clientX) > DRAG) zoom(...[this.courseAt(from), this.courseAt(event)].sort((a, b) => a - b));
+      if (from && Math.abs(event.clientX - from.clientX) > DRAG) zoom(...[this.xAt(from), this.xAt(event)].sort((a, b) => a - b));
       from = null;
       this.select();
     });
@@ -159,7 +159,7 @@ export class Chart {
     this.point(this.cursor);
   }
 
-  courseAt(event) {
+  xAt(event) {
     const box = this.plot.getBoundingClientRect();
     const share = (event.clientX - box.left - MARGIN.left) / (box.width - MARGIN.left - MARGIN.right);
     return this.view.low + Math.min(1, Math.max(0, share)) * (this.view.high - this.view.low);

@@ -15,7 +15,7 @@ export class Game {
     this.paused = message.paused;
     this.pace = message.pace;
     this.positions = new Map([[message.position.ply, message.position]]);
-    this.thoughts = new Map();
+    this.analyses = new Map();
     this.newest = message.position.ply;
     if (this.cursor !== null && this.cursor >= this.newest) this.cursor = null;
     if (!this.review?.fits(this)) this.review = null;
@@ -28,8 +28,8 @@ export class Game {
     if (position.over) this.outlook.set(position.ply, position.returns[0]);
   }
 
-  think(message) {
-    this.thoughts.set(message.ply, message);
+  addAnalysis(message) {
+    this.analyses.set(message.ply, message);
     this.outlook.set(message.ply, message.outlook);
   }
 

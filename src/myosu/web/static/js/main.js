@@ -112,9 +112,9 @@ function hear(message) {
       game.positions.set(message.position.ply, message.position);
       if (message.position.ply === game.ply) show(page.stepped);
       break;
-    case 'thoughts':
+    case 'analysis':
       if (page.asked?.ply !== message.ply || !page.asked.stale) {
-        game.think(message);
+        game.addAnalysis(message);
         if (page.hintAt === message.ply) sayHint(message);
       }
       if (page.asked?.review && page.asked.ply === message.ply) {
@@ -145,26 +145,26 @@ function show(moved = false) {
   if (!position) return wantPosition(game.ply);
   if (!page.board) page.board = new BOARDS[position.board.kind]($('board'), run, act);
   const visible = $('show-mind').checked;
-  const thoughts = game.thoughts.get(game.ply) ?? null;
+  const analysis = game.analyses.get(game.ply) ?? null;
   const hinted = game.live && page.hintAt === game.ply;
-  const hint = hinted ? thoughts?.action ?? null : game.review?.best(game.ply) ?? null;
-  page.board.show(position, { game, thoughts: visible ? ofPart(thoughts) : null, hint, moved });
-  page.parts.show(position, visible ? thoughts : null, page.part);
+  const hint = hinted ? analysis?.action ?? null : game.review?.best(game.ply) ?? null;
+  page.board.show(position, { game, analysis: visible ? ofPart(analysis) : null, hint, moved });
+  page.parts.show(position, visible ? analysis : null, page.part);
   Object.assign($('board').dataset, { ply: position.ply, turn: position.over ? 'over' : game.mayPlay ? 'person' : 'other' });
   page.panel.show(game);
   showScores(position);
   showActions(position);
   const reviewing = game.review && !game.review.done;
   const wanted = hinted || (visible && !reviewing && (game.mayPlay || game.paused || !game.live));
-  if (wanted && !thoughts && !position.over && !page.asked) think();
+  if (wanted && !analysis && !position.over && !page.asked) analyze();
 }
 
-// The thoughts, with the shares replaced by the numbers of the chosen part.
-function ofPart(thoughts) {
-  const numbers = thoughts?.parts?.[page.part];
-  if (!numbers) return thoughts;
+// The analysis, with the shares replaced by the numbers of the chosen part.
+function ofPart(analysis) {
+  const numbers = analysis?.parts?.[page.part];
+  if (!numbers) return analysis;
   const shares = numbers.map((number, action) => [action, shareOf(page.run, page.part, number)]);
-  return { ...thoughts, visits: null, shares: shares.filter(([, share]) => share !== null) };
+  return { ...analysis, visits: null, shares: shares.filter(([, share]) => share !== null) };
 }
 
 function showScores(position) {
@@ -206,11 +206,11 @@ function showActions(position) {
   if (document.activeElement?.hidden || document.activeElement?.disabled) $('board').querySelector('[tabindex="0"], .options button')?.focus();
 }
 
-function think() {
+function analyze() {
   const { game, run } = page;
   const agent = game.seats.find(seat => seat.kind === 'agent');
   page.asked = { ply: game.ply };
-  page.link.send({ type: 'think', ply: game.ply, checkpoint: agent?.checkpoint ?? run.default, simulations: agent?.simulations ?? run.simulations });
+  page.link.send({ type: 'analyze', ply: game.ply, checkpoint: agent?.checkpoint ?? run.default, simulations: agent?.simulations ?? run.simulations });
 }
 
 // Review every position of a finished game, with the agent at its usual strength.
@@ -219,7 +219,7 @@ function startReview() {
   game.review = new Review(run, game, ply => {
     if (game !== page.game || !page.connected) return;
     page.asked = { ply, review: true };
-    page.link.send({ type: 'think', ply, checkpoint: run.default, simulations: run.simulations });
+    page.link.send({ type: 'analyze', ply, checkpoint: run.default, simulations: run.simulations });
   });
   game.review.goOn();
   show();
@@ -270,8 +270,8 @@ function say(text) {
   while (log.children.length > 6) log.firstChild.remove();
 }
 
-function sayHint(thoughts) {
-  say(`Hint: ${page.run.names[thoughts.action]}.`);
+function sayHint(analysis) {
+  say(`Hint: ${page.run.names[analysis.action]}.`);
 }
 
 function complain(text) {
@@ -288,7 +288,7 @@ function listen() {
     const { game } = page;
     if (!game.mayPlay) return;
     page.hintAt = game.ply;
-    if (game.thoughts.has(game.ply)) sayHint(game.thoughts.get(game.ply));
+    if (game.analyses.has(game.ply)) sayHint(game.analyses.get(game.ply));
     show();
   };
   const pass = () => act(page.run.pass);

@@ -28,31 +28,31 @@ export class Panel {
 
   mind(game, visible) {
     const { run } = this;
-    const thoughts = visible ? game.thoughts.get(game.ply) : null;
-    if (!thoughts) {
+    const analysis = visible ? game.analyses.get(game.ply) : null;
+    if (!analysis) {
       const text = visible ? (game.shown?.over ? 'The game is over here.' : 'Thinking…')
         : 'The moves that it considers, with their shares, and the line that it expects. The shares appear on the board too.';
       return $('mind').replaceChildren(make('p', { class: 'faint' }, text));
     }
-    const rows = thoughts.shares.slice(0, 6).map(([action, share], k) => {
+    const rows = analysis.shares.slice(0, 6).map(([action, share], k) => {
       const bar = make('span', { class: 'bar' }, make('span', {}));
       bar.firstChild.style.width = `${100 * share}%`;
-      return make('tr', { class: action === thoughts.action ? 'chosen' : '' }, make('th', { scope: 'row' }, moveName(run, action)),
-        make('td', { class: 'wide' }, bar), make('td', {}, percent(share)), make('td', {}, thoughts.visits ? String(thoughts.visits[k]) : ''));
+      return make('tr', { class: action === analysis.action ? 'chosen' : '' }, make('th', { scope: 'row' }, moveName(run, action)),
+        make('td', { class: 'wide' }, bar), make('td', {}, percent(share)), make('td', {}, analysis.visits ? String(analysis.visits[k]) : ''));
     });
     const table = make('table', { class: 'shares' },
-      make('thead', {}, make('tr', {}, make('th', {}, 'move'), make('th', { class: 'wide' }, ''), make('th', {}, 'share'), make('th', {}, thoughts.visits ? 'simulations' : ''))),
+      make('thead', {}, make('tr', {}, make('th', {}, 'move'), make('th', { class: 'wide' }, ''), make('th', {}, 'share'), make('th', {}, analysis.visits ? 'simulations' : ''))),
       make('tbody', {}, ...rows));
-    const meaning = thoughts.visits ? 'Share of the search’s simulations, also on the board. It plays the move with the greatest share; among equals, the one with the greatest value.'
+    const meaning = analysis.visits ? 'Share of the search’s simulations, also on the board. It plays the move with the greatest share; among equals, the one with the greatest value.'
       : 'Share: the probability that its policy gives each move, also on the board. It plays the most probable one.';
-    const parts = [this.verdict(thoughts.outlook), table, make('p', { class: 'faint meaning' }, meaning)];
-    if (thoughts.owners) {
-      const lead = thoughts.owners.reduce((sum, owner) => sum + owner, 0) - game.shown.board.komi;
+    const parts = [this.verdict(analysis.outlook), table, make('p', { class: 'faint meaning' }, meaning)];
+    if (analysis.owners) {
+      const lead = analysis.owners.reduce((sum, owner) => sum + owner, 0) - game.shown.board.komi;
       parts.push(make('p', { class: 'territory' }, make('span', { class: 'faint' }, 'Territory (the shade of the board): '),
         `${sideName(run, lead > 0 ? 0 : 1)} by ${Math.abs(lead).toFixed(1)}`));
     }
-    if (thoughts.line.length > 1) {
-      parts.push(make('p', { class: 'expects' }, make('span', { class: 'faint' }, 'Expects '), thoughts.line.map(action => moveName(run, action)).join('  ')));
+    if (analysis.line.length > 1) {
+      parts.push(make('p', { class: 'expects' }, make('span', { class: 'faint' }, 'Expects '), analysis.line.map(action => moveName(run, action)).join('  ')));
     }
     $('mind').replaceChildren(...parts);
   }

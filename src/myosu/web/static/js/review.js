@@ -12,32 +12,32 @@ const PAUSE = 30;
 export class Review {
   // ask(ply): sends the request; the answer goes to `hear`. end: the first seat's return.
   constructor(run, game, ask) {
-    Object.assign(this, { run, ask, actions: [...game.actions], seats: game.seats, thoughts: new Map() });
+    Object.assign(this, { run, ask, actions: [...game.actions], seats: game.seats, analyses: new Map() });
     this.end = game.positions.get(game.newest).returns[0];
   }
 
-  get done() { return this.thoughts.size >= this.actions.length; }
-  get share() { return this.thoughts.size / this.actions.length; }
+  get done() { return this.analyses.size >= this.actions.length; }
+  get share() { return this.analyses.size / this.actions.length; }
 
   // Whether the review still fits the game: moves may have been taken back.
   fits(game) { return String(game.actions) === String(this.actions); }
 
   goOn() {
     clearTimeout(this.timer);
-    if (!this.done) this.timer = setTimeout(() => this.ask(this.thoughts.size), PAUSE);
+    if (!this.done) this.timer = setTimeout(() => this.ask(this.analyses.size), PAUSE);
   }
 
-  hear(thoughts) {
-    if (thoughts.ply === this.thoughts.size) this.thoughts.set(thoughts.ply, thoughts);
+  hear(analysis) {
+    if (analysis.ply === this.analyses.size) this.analyses.set(analysis.ply, analysis);
     if (this.done) this.judge();
   }
 
   // moves[k]: {seat, action, best, loss, mark, name} of the action at ply k. mark: '' if the loss is small.
   judge() {
-    const outlook = [...this.thoughts.values()].map(thoughts => thoughts.outlook);
+    const outlook = [...this.analyses.values()].map(analysis => analysis.outlook);
     const scale = this.scale(outlook);
     this.moves = this.actions.map((action, ply) => {
-      const { action: best, to_play: seat } = this.thoughts.get(ply);
+      const { action: best, to_play: seat } = this.analyses.get(ply);
       const fell = (outlook[ply] - (outlook[ply + 1] ?? this.end)) * (seat === 0 ? 1 : -1);
       const loss = action === best ? 0 : Math.max(0, fell);  // a drop after the agent's own choice only shows the error of its values
       const [, mark, name] = MARKS.find(([share]) => loss >= share * scale) ?? [0, '', ''];
@@ -60,7 +60,7 @@ export class Review {
   }
 
   // The best move in the position after `ply` moves, or null.
-  best(ply) { return this.done ? this.thoughts.get(ply)?.action ?? null : null; }
+  best(ply) { return this.done ? this.analyses.get(ply)?.action ?? null : null; }
 
   summary(seat) {
     const moves = this.moves.filter(move => move.seat === seat);
@@ -79,7 +79,7 @@ export function showReview(game, lookAt) {
   if (!review) return;
   if (!review.done) {
     return host.replaceChildren(make('progress', { value: review.share, max: 1, 'aria-label': 'Share of the game that is reviewed' }),
-      make('p', { class: 'faint' }, `The agent looks at move ${review.thoughts.size + 1} of ${review.actions.length}…`));
+      make('p', { class: 'faint' }, `The agent looks at move ${review.analyses.size + 1} of ${review.actions.length}…`));
   }
   const { run } = review;
   const step = (text, label, way) => {

@@ -103,7 +103,7 @@ export class Games {
 
   show(position, moved) {
     if (!this.board) this.board = new BOARDS[position.board.kind]($('board'), this.rules, () => {});
-    this.board.show(position, { game: NOBODY, thoughts: null, hint: null, moved });
+    this.board.show(position, { game: NOBODY, analysis: null, hint: null, moved });
     $('board').dataset.ply = position.ply;
     const score = this.rules.players === 1 ? `score ${number(scoreOf(position))}` : result(this.rules, position.returns);
     const what = position.last === null ? 'the beginning' : moveName(this.rules, position.last);

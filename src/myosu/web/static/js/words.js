@@ -90,8 +90,8 @@ function turn(run, game, position) {
 // The line under the board.
 export function outcome(run, game, position) {
   if (!position.over) {
-    const thinks = game.live && !game.paused && game.seats[position.to_play].kind === 'agent';
-    if (thinks && run.players === 2) return `${playerName(game, position.to_play)} (${sideName(run, position.to_play)}) thinks…`;
+    const agentToMove = game.live && !game.paused && game.seats[position.to_play].kind === 'agent';
+    if (agentToMove && run.players === 2) return `${playerName(game, position.to_play)} (${sideName(run, position.to_play)}) thinks…`;
     const passed = position.last !== null && position.last === run.pass ? `${playerName(game, position.mover)} ${look(run) === 'go' ? 'passed' : 'had to pass'}. ` : '';
     if (position.board.kind === 'snake' && game.mayPlay && position.ply === 0) return 'Press an arrow key, or swipe, to set off.';
     return passed + turn(run, game, position);

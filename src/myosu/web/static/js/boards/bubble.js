@@ -33,10 +33,10 @@ export class BubbleBoard {
     this.drawing.addEventListener('keydown', event => this.key(event));
   }
 
-  show(position, { game, thoughts, hint, moved }) {
+  show(position, { game, analysis, hint, moved }) {
     const board = position.board;
     if (!this.drawing) this.build(board);
-    Object.assign(this, { board, game, wish: hint ?? thoughts?.action ?? null });
+    Object.assign(this, { board, game, wish: hint ?? analysis?.action ?? null });
     this.aim ??= Math.floor(board.shots_of.length / 2);
     this.host.classList.toggle('ended', position.over);
     this.field.replaceChildren();

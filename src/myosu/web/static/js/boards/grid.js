@@ -35,7 +35,7 @@ export class GridBoard {
   }
 
   // moved: the position follows the one shown before, so the change may be animated.
-  show(position, { game, thoughts, hint, moved }) {
+  show(position, { game, analysis, hint, moved }) {
     const board = position.board;
     if (!this.grid) this.build(board);
     this.board = board;
@@ -49,7 +49,7 @@ export class GridBoard {
       else for (let c = cell % board.columns; c < board.cells.length; c += board.columns) this.options.set(c, option);
     }
     const landing = new Map(board.options.map(([action, cell]) => [cell, action]));
-    const likely = new Map((thoughts?.shares ?? []).map(([action, share], k) => [action, [share, thoughts.visits?.[k]]]));
+    const likely = new Map((analysis?.shares ?? []).map(([action, share], k) => [action, [share, analysis.visits?.[k]]]));
     const most = Math.max(0.01, ...[...likely.values()].map(([share]) => share));
     board.cells.forEach((piece, cell) => {
       const element = this.grid.cells[cell];
@@ -64,7 +64,7 @@ export class GridBoard {
       const action = landing.get(cell);
       const open = action !== undefined && game.mayPlay;
       element.dataset.owner = board.owners?.[cell] ?? 0;
-      const owner = thoughts?.owners?.[cell] ?? 0;
+      const owner = analysis?.owners?.[cell] ?? 0;
       element.classList.toggle('claimed1', owner > 0.1);
       element.classList.toggle('claimed2', owner < -0.1);
       element.style.setProperty('--claim', Math.abs(owner));
@@ -76,10 +76,10 @@ export class GridBoard {
       element.classList.toggle('clickable', game.mayPlay && this.options.has(cell));
       element.setAttribute('aria-label', this.label(cell, piece, open, board));
       const [share, visits] = (action !== undefined && likely.get(action)) || [0, 0];
-      note.textContent = thoughts && share >= 0.005 ? `${Math.round(100 * share)}` : '';
+      note.textContent = analysis && share >= 0.005 ? `${Math.round(100 * share)}` : '';
       note.title = visits ? `${visits} simulations` : '';
       note.style.setProperty('--share', share / most);
-      element.classList.toggle('thought', Boolean(note.textContent));
+      element.classList.toggle('analyzed', Boolean(note.textContent));
     });
     this.host.classList.toggle('ended', position.over);
     this.host.dataset.mover = position.to_play;

@@ -23,11 +23,11 @@ export class PartBoards {
     Object.assign(this, { host, run, choose });
   }
 
-  show(position, thoughts, chosen) {
-    this.host.hidden = !thoughts?.parts || position.board.kind !== 'grid';
+  show(position, analysis, chosen) {
+    this.host.hidden = !analysis?.parts || position.board.kind !== 'grid';
     if (this.host.hidden) return;
-    const names = Object.keys(TITLES).filter(name => thoughts.parts[name]);
-    this.host.replaceChildren(...names.map(name => this.board(position.board, name, thoughts.parts[name], name === chosen, thoughts.action)));
+    const names = Object.keys(TITLES).filter(name => analysis.parts[name]);
+    this.host.replaceChildren(...names.map(name => this.board(position.board, name, analysis.parts[name], name === chosen, analysis.action)));
   }
 
   // action: the agent’s choice, preferred among equals.

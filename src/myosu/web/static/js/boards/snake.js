@@ -34,7 +34,7 @@ export class SnakeBoard {
     });
   }
 
-  show(position, { game, thoughts, hint }) {
+  show(position, { game, analysis, hint }) {
     const board = position.board;
     if (!this.grid) this.build(board);
     Object.assign(this, { board, game, position });
@@ -47,7 +47,7 @@ export class SnakeBoard {
       element.dataset.piece = what;
       element.setAttribute('aria-label', `row ${Math.floor(cell / board.columns) + 1}, column ${cell % board.columns + 1}, ${what}`);
     });
-    this.draw(board, thoughts, hint);
+    this.draw(board, analysis, hint);
     clearTimeout(this.timer);
     const wait = Number(stored.get('drive', '190'));
     if (wait && this.direction !== null && game.mayPlay) this.timer = setTimeout(() => this.move(), wait);
@@ -58,7 +58,7 @@ export class SnakeBoard {
     return [(cell % this.board.columns + 0.5) * UNIT, (Math.floor(cell / this.board.columns) + 0.5) * UNIT];
   }
 
-  draw(board, thoughts, hint) {
+  draw(board, analysis, hint) {
     const points = board.body.map(cell => this.centre(cell));
     const shapes = [];
     for (const cell of board.targets) {
@@ -85,7 +85,7 @@ export class SnakeBoard {
       shapes.push(svg('line', { x1: x + 18 * ax, y1: y + 18 * ay, x2: tx, y2: ty, class: name }));
       shapes.push(svg('path', { class: name, d: `M${tx - 7 * ay - 4 * ax} ${ty - 7 * ax - 4 * ay}L${tx + 7 * ax} ${ty + 7 * ay}L${tx + 7 * ay - 4 * ax} ${ty + 7 * ax - 4 * ay}` }));
     };
-    for (const [action, share] of thoughts?.shares ?? []) if (share > 0.01) arrow(action, share, 'wish');
+    for (const [action, share] of analysis?.shares ?? []) if (share > 0.01) arrow(action, share, 'wish');
     if (hint !== null && hint !== undefined) arrow(hint, 1, 'wish hinted');
     this.drawing.replaceChildren(...shapes);
   }

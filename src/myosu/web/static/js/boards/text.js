@@ -8,8 +8,8 @@ export class TextBoard {
     host.className = 'board text';
   }
 
-  show(position, { game, thoughts, hint }) {
-    const share = new Map(thoughts?.shares ?? []);
+  show(position, { game, analysis, hint }) {
+    const share = new Map(analysis?.shares ?? []);
     // Keep the keyboard focus among the moves, because all buttons are replaced.
     this.held = this.host.contains(document.activeElement) || (this.held && document.activeElement === document.body);
     this.host.replaceChildren(

@@ -35,10 +35,10 @@ export class WoodokuBoard {
     this.host.replaceChildren(frame, this.tray);
   }
 
-  show(position, { game, thoughts, hint, moved }) {
+  show(position, { game, analysis, hint, moved }) {
     const board = position.board;
     if (!this.grid) this.build(board);
-    Object.assign(this, { board, game, position, hint, thoughts });
+    Object.assign(this, { board, game, position, hint, analysis });
     if (this.slot !== null && (!board.pieces[this.slot].length || !game.mayPlay)) this.slot = null;
     this.host.classList.toggle('ended', position.over);
     this.grid.cells.forEach((element, cell) => {
@@ -72,7 +72,7 @@ export class WoodokuBoard {
   mark() {
     this.slots.forEach((button, slot) => button.setAttribute('aria-pressed', String(slot === this.slot)));
     const fits = new Set(this.slot === null || !this.game.mayPlay ? [] : this.board.fits[this.slot]);
-    const wish = this.hint ?? this.thoughts?.action ?? null;
+    const wish = this.hint ?? this.analysis?.action ?? null;
     const wished = new Set(wish === null ? [] : this.cellsOf(Math.floor(wish / 81), wish % 81));
     this.slots.forEach((button, slot) => button.classList.toggle('hinted', wish !== null && Math.floor(wish / 81) === slot));
     this.grid.cells.forEach((element, cell) => {
