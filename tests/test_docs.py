@@ -148,7 +148,8 @@ def required_flags(command: str) -> list[set[str]]:
     required = []
     for field in dataclasses.fields(options) if options else ():
         extras = getattr(get_type_hints(options, include_extras=True)[field.name], "__metadata__", ())
-        if field.default is field.default_factory is dataclasses.MISSING and not any(extra is POSITIONAL for extra in extras):
+        required_one = field.default is field.default_factory is dataclasses.MISSING
+        if required_one and not any(extra is POSITIONAL for extra in extras):
             aliases = {alias for extra in extras for alias in getattr(extra, "aliases", None) or ()}
             required.append({f"--{field.name.replace('_', '-')}", *aliases})
     return required
