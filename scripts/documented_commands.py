@@ -98,6 +98,8 @@ def shortened(command: str) -> list[str]:
     if words[0] == "train":
         words += ["--evaluation-games", "4"] * ("cloning" not in words)
         words += [] if {"--minutes", "--env-steps", "--updates"} & set(words) else ["--minutes", "0.05"]
+    if words[0] == "tune":
+        words += ["--env-steps", "1000"] * ("--env-steps" not in words) + ["--trials", "2"] * ("--trials" not in words)
     if words[0] == "evaluate" and "--games" not in words:
         words += ["--games", "4"]
     if words[0] in ("play", "watch") and "--terminal" not in words:

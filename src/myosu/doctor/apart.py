@@ -19,9 +19,10 @@ from myosu.errors import UserError, describe
 from myosu.processes import end, end_with, spawn
 
 #: Time limit of an examination in seconds; and the time without a sign of life before its end, in seconds or as a
-#: fraction of the limit, that counts as a hang. A busy machine slows down healthy environments.
+#: fraction of the limit but never less than the last number of seconds, that counts as a hang. A busy machine slows
+#: down healthy environments.
 SECONDS = 55.0
-_STALLED, _STALLED_SHARE = 20.0, 0.6
+_STALLED, _STALLED_SHARE, _STALLED_LEAST = 20.0, 0.6, 8.0
 #: Findings after which nothing more could be examined.
 CUT_SHORT = frozenset({"crash", "hang"})
 
@@ -65,7 +66,7 @@ def examine_apart(name: str, kwargs: Mapping[str, Any], games: int | None, seed:
         end(process)
     if not finished:
         played = any(finding.check == "episodes" for finding in findings)  # later checks may compute for long
-        stalled = time.monotonic() - moved >= min(_STALLED, _STALLED_SHARE * seconds)
+        stalled = time.monotonic() - moved >= max(min(_STALLED, _STALLED_SHARE * seconds), _STALLED_LEAST)
         findings.append(_too_long(kind, seconds, stalled and not played))
     return kind, is_game, by_severity(findings)
 
