@@ -248,7 +248,8 @@ def test_impossible_publications_are_refused(tmp_path, monkeypatch):
     refused(lively_run(tmp_path / "memory", "snake", "ppo", {"channels": 4, "hidden": (8,), "lstm_size": 4}), page,
             "lstm_size")
     refused(lively_run(tmp_path / "gym", "CartPole-v1", "ppo", {}), page, "CartPole-v1", "rules")
-    refused(lively_run(tmp_path / "toy", "tictactoe", TOY, {}), page, "MuZero, Muesli, PPO and DQN", "toy_algorithm")
+    refused(lively_run(tmp_path / "toy", "tictactoe", TOY, {}), page, "MuZero, Muesli, PPO and DQN",
+            "that of toy_algorithm.py")
     page.mkdir()
     (page / "thesis.txt").write_text("years of work")
     refused(run.folder, page, "holds something other than")

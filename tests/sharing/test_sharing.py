@@ -108,6 +108,7 @@ def test_unusable_repositories_are_reported_and_not_kept(run, server, tmp_path, 
     with pytest.raises(UserError) as error:
         pulled(server, tmp_path / "got")
     assert message in str(error.value) and "\n" not in str(error.value)
+    assert "earlier checkpoint" not in str(error.value) and str(tmp_path) not in str(error.value)
     assert list(tmp_path.iterdir()) == []
 
 

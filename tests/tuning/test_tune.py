@@ -137,7 +137,8 @@ def test_a_study_resumes(trained, tmp_path):
 def test_another_plans_study_is_refused_and_unchanged(trained, tmp_path):
     Study(plan(), tmp_path / "study").close()
     before = load_json(tmp_path / "study" / "study.json")
-    for changes, message in (({"space": {"num_envs": [4, 8]}}, "space"), ({"algorithm": "dqn"}, "algorithm"),
+    for changes, message in (({"space": {"num_envs": [4, 8]}}, r"space\.\w+ = .*, now it is"),
+                             ({"algorithm": "dqn"}, "algorithm"),
                              ({"env_steps": 2000}, "env_steps = 1000, now it is 2000"), ({"seed": 1}, "seed")):
         with pytest.raises(UserError, match=f"has {message}"):
             Study(plan(**changes), tmp_path / "study")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -100,7 +102,7 @@ def of_agent(agent: Agent, game: Game) -> tuple[dict[str, Any], np.ndarray]:
             described = {"kind": "values", **network.of_dqn(programs, player.net)}
         case _:
             raise UserError("The page supports the networks of MuZero, Muesli, PPO and DQN, not that of "
-                            f"{type(agent).__module__}.")
+                            f"{Path(inspect.getfile(type(agent))).name}.")
     return {**described, **programs.to_json()}, programs.all_weights()
 
 

@@ -7,6 +7,7 @@ environment before it is written, and its outputs are compared with the agent's.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import json
 import logging
@@ -106,7 +107,7 @@ def parts_of(agent: Agent, environment: Environment) -> list[Part]:
         case value.Agent(value=net):
             return [_output_part("value", net, observation, inputs)]
     raise UserError("Only networks of Myosu's own algorithms can be exported, not that of "
-                    f"{type(agent).__module__}.")
+                    f"{Path(inspect.getfile(type(agent))).name}.")
 
 
 def observations(environment: Environment) -> np.ndarray:

@@ -31,6 +31,8 @@ from myosu.runs.state import State, Weights, load_state, save_state
 
 #: Number of checkpoints from which training can resume: the latest, and one in case it is damaged.
 RESUMABLE = 2
+#: The advice about a damaged checkpoint that is the first one, or the only one.
+NONE_INTACT = "No earlier checkpoint is intact."
 
 #: Exceptions raised by reading a damaged file of tensors, or by loading tensors of other shapes.
 UNFIT = (SafetensorError, KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError,
@@ -400,4 +402,4 @@ def _way_out(damaged: Path) -> str:
         if whole:
             use = f"resume from it with: myosu train --resume {path}" if checkpoint.resumable else "it can be played"
             return f"The previous good checkpoint is {path}; {use}"
-    return "No earlier checkpoint is intact."
+    return NONE_INTACT

@@ -22,7 +22,7 @@ import myosu
 from myosu.algorithms import ALGORITHMS
 from myosu.errors import UserError
 from myosu.players.agent import load_agent
-from myosu.runs.checkpoint import Checkpoint, find_checkpoint, open_checkpoint
+from myosu.runs.checkpoint import NONE_INTACT, Checkpoint, find_checkpoint, open_checkpoint
 from myosu.runs.files import writing_to
 from myosu.sharing.card import CURVE, named, without_folders, write_card
 
@@ -130,7 +130,7 @@ def _examine(folder: Path, name: str) -> Checkpoint:
         config = checkpoint.config
     except UserError as error:
         # The checkpoint's own advice refers to a folder that will be deleted.
-        text = str(error).replace(f"{folder}/", "").replace("No earlier checkpoint is whole.", "").strip()
+        text = str(error).replace(f"{folder}/", "").replace(NONE_INTACT, "").strip()
         raise UserError(f"{name} was not downloaded: {text}") from None
     files = [source for source in config.sources if source.endswith(".py")]
     if files or config.algorithm not in ALGORITHMS:

@@ -239,10 +239,13 @@ class Study:
             return
         then = load_json(file)
         for name, value in now.items():
-            if then.get(name) != value:
-                raise UserError(f"The study in {self.folder} has {name} = {_short(then.get(name))}, now it is "
-                                f"{_short(value)}: its trials cannot be compared. Continue with the same value, or "
-                                "choose another folder with --study.")
+            if (before := then.get(name)) != value:
+                if isinstance(before, dict) and isinstance(value, dict):  # name the setting of the space
+                    one = next(key for key in {**before, **value} if before.get(key) != value.get(key))
+                    name, before, value = f"{name}.{one}", before.get(one), value.get(one)
+                raise UserError(f"The study in {self.folder} has {name} = {_short(before)}, now it is {_short(value)}: "
+                                "its trials cannot be compared. Continue with the same value, or choose another folder "
+                                "with --study.")
 
 
 class Pruning(Callback):
