@@ -18,16 +18,20 @@ def test_every_documented_command_is_run_or_excused():
     assert len(documented) > 80
     made = {command: script.shortened(command) for command in documented if not script.why_not(command)}
     assert len(made) > 50 and {words[0] for words in made.values()} <= set(COMMANDS)
-    # Nothing is named that is the reader's: the script makes five runs, nim.py and preset.toml.
+    # Nothing is named that is the reader's: the script makes seven runs, nim.py and preset.toml.
     left = {word for words in made.values() for word in words if re.search(r"\b(NAME|RUN|FOLDER|ENV|FILE)\b", word)}
     runs = {run for words in made.values() for word in words for run in re.findall(r"runs/[\w*-]+", word)}
     assert left == set()
-    assert runs == {f"runs/{name}" for name in ("first", "second", "pole", "go", "othello")}
+    assert runs == {f"runs/{name}" for name in ("first", "second", "pole", "go", "othello", "resumed",
+                                                   "resumed-pole")}
+    resumed = [words[2] for words in made.values() if "--resume" in words]
+    assert sorted(resumed) == sorted(set(resumed)), "a run that is resumed twice is at its limit"
 
 
 def test_training_limits_are_shortened():
     assert script.shortened("train othello --minutes 60")[2:4] == ["--minutes", "0.05"]
-    assert script.shortened("train --resume runs/NAME --minutes 60")[2:5] == ["runs/first", "--updates", "12"]
+    assert script.shortened("train --resume runs/NAME --minutes 60")[2:5] == ["runs/resumed", "--updates", "12"]
+    assert script.shortened("tune CartPole-v1 --algorithm ppo")[-4:] == ["--env-steps", "1000", "--trials", "2"]
     assert script.shortened("train nim.py")[-2:] == ["--minutes", "0.05"]
     assert script.shortened("play CartPole-v1 play it yourself") == ["play", "CartPole-v1", "--no-browser"]
 

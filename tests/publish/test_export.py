@@ -91,7 +91,7 @@ def test_a_differing_export_is_not_written(tmp_path, monkeypatch):
 
 
 def test_impossible_exports_are_refused(tmp_path):
-    with pytest.raises(UserError, match="that of toy_algorithm.py"):
+    with pytest.raises(UserError, match=r"that of toy_algorithm\.py"):
         export(lively_run(tmp_path / "toy", "tictactoe", TOY, {}), tmp_path / "out", "torch")
     with pytest.raises(UserError, match="There is no run"):
         export(tmp_path / "nothing", tmp_path / "out", "torch")
