@@ -139,7 +139,7 @@ def prepare(folder: Path) -> None:
     # Limited by updates, because on a busy machine compilation alone may take minutes.
     evaluated = ["--updates", "8", "--evaluate-every", "4"]
     for name, words in (("first", ["tictactoe", *evaluated]), ("second", ["tictactoe", "--seed", "1", *evaluated]),
-                        ("pole", ["CartPole-v1", "--algorithm", "ppo", "--env-steps", "4000"]),
+                        ("pole", ["CartPole-v1", "--algorithm", "ppo", "--updates", "320"]),
                         ("go", ["go9", "--minutes", "0.1"]), ("othello", ["othello", "--minutes", "0.1"])):
         if (folder / "runs" / name / "checkpoints").is_dir():
             continue
