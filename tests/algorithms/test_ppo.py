@@ -73,7 +73,8 @@ class NeverPays(gymnasium.Env):
 @pytest.mark.parametrize("options", [{}, {"lstm_size": 8, "sequence_length": 8}], ids=["towers", "memory"])
 def test_weights_stay_unchanged_before_the_first_reward(options):
     """An untrained value that is not 0 is noise, which normalised advantages turn into a policy."""
-    loop = InTurn(ppo, dataclasses.replace(SMALL, **options), GymVectorEnv(NeverPays, SMALL.num_envs))
+    config = dataclasses.replace(SMALL, entropy_weight=0.0, **options)
+    loop = InTurn(ppo, config, GymVectorEnv(NeverPays, SMALL.num_envs))
     before = {name: value.clone() for name, value in loop.learner.net.named_parameters()}
     loop.run(1000)
     assert loop.learner.updates > 0
