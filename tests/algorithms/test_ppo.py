@@ -299,6 +299,14 @@ class Pair(gymnasium.Env):
                 "far": self.np_random.uniform(-1, 1, 3).astype(np.float32)}
 
 
+@pytest.mark.parametrize("make, given, weight", [
+    ("CartPole-v1", None, 0.01), ("CartPole-v1", 0.0, 0.0), ("Pendulum-v1", None, 0.0), ("Pendulum-v1", 0.1, 0.1)])
+def test_only_discrete_actions_have_an_entropy_bonus_by_default(make, given, weight):
+    env = GymVectorEnv(make, SMALL.num_envs)
+    learner = ppo.make_learner(dataclasses.replace(SMALL, entropy_weight=given), env.spec, None, 0)
+    assert learner.entropy_weight == weight
+
+
 @pytest.mark.parametrize("make, options", [
     ("CartPole-v1", {}), (Nearby, {"entropy_weight": 0.1, "activation": "relu"}),
     (Pair, {"normalize_observations": True, "normalize_values": True, "hidden": (8, 8)})])
