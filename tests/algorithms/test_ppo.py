@@ -73,7 +73,8 @@ class NeverPays(gymnasium.Env):
 @pytest.mark.parametrize("options", [{}, {"lstm_size": 8, "sequence_length": 8}], ids=["towers", "memory"])
 def test_weights_stay_unchanged_before_the_first_reward(options):
     """An untrained value that is not 0 is noise, which normalised advantages turn into a policy."""
-    loop = InTurn(ppo, dataclasses.replace(SMALL, **options), GymVectorEnv(NeverPays, SMALL.num_envs))
+    config = dataclasses.replace(SMALL, entropy_weight=0.0, **options)
+    loop = InTurn(ppo, config, GymVectorEnv(NeverPays, SMALL.num_envs))
     before = {name: value.clone() for name, value in loop.learner.net.named_parameters()}
     loop.run(1000)
     assert loop.learner.updates > 0
@@ -296,6 +297,14 @@ class Pair(gymnasium.Env):
     def _shown(self):
         return {"near": self.np_random.integers(0, 256, (2, 2), np.uint8),
                 "far": self.np_random.uniform(-1, 1, 3).astype(np.float32)}
+
+
+@pytest.mark.parametrize("make, given, weight", [
+    ("CartPole-v1", None, 0.01), ("CartPole-v1", 0.0, 0.0), ("Pendulum-v1", None, 0.0), ("Pendulum-v1", 0.1, 0.1)])
+def test_only_discrete_actions_have_an_entropy_bonus_by_default(make, given, weight):
+    env = GymVectorEnv(make, SMALL.num_envs)
+    learner = ppo.make_learner(dataclasses.replace(SMALL, entropy_weight=given), env.spec, None, 0)
+    assert learner.entropy_weight == weight
 
 
 @pytest.mark.parametrize("make, options", [

@@ -184,12 +184,13 @@ def test_every_preset_is_a_valid_configuration():
     for file in Path(str(files("myosu.presets"))).glob("*/*.toml"):
         settings = load_algorithm(file.parent.name).Config
         # Those that are not for one environment.
-        names = {"board": "othello", "atari": "CartPole-v1", "categories": "Taxi-v4"}
-        environment = load_environment(names.get(file.stem, file.stem))
+        names = {"board": "othello", "categories": "Taxi-v4", "vectors": "Acrobot-v1"}
+        not_here = file.stem == "atari" or file.stem in ("Hopper-v5", "HalfCheetah-v5")  # MuJoCo is not installed
+        environment = load_environment("CartPole-v1" if not_here else names.get(file.stem, file.stem))
         if file.stem == "board":
             game = dataclasses.replace(environment.rules, name="a board game of a user's")
             environment = dataclasses.replace(environment, game=game)
-        preset = load_preset(file.parent.name, environment, settings, own=file if file.stem == "atari" else None)
+        preset = load_preset(file.parent.name, environment, settings, own=file if not_here else None)
         assert preset
         settings(**preset)
 

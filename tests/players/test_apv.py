@@ -287,11 +287,12 @@ def test_go_search_beats_random_play():
 
 @pytest.mark.slow
 def test_rollouts_alone_equal_plain_mcts_at_connect_four():
-    """Rollouts alone match UCT with equal simulations; with a wrong sign anywhere every game would be lost."""
+    """Rollouts alone match UCT with equal simulations. With a wrong sign anywhere every game would be lost (-1); the
+    standard deviation of 20 games between equals is 0.22."""
     game = load_game("connect_four")
     player = APVPlayer(game, None, None, random_rollouts(game), dataclasses.replace(
         ROLLOUTS, simulations=200, c_puct=3.0, batch_size=1))
-    assert play_match(game, player, MctsPlayer(game, 200), 20, opening_plies=4).overall.mean_reward > -0.3
+    assert play_match(game, player, MctsPlayer(game, 200), 20, opening_plies=4).overall.mean_reward > -0.6
 
 
 # The player's name.

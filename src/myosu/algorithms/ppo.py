@@ -111,7 +111,7 @@ class Config:
     """ε of PPO's clipped objective: probability ratios to the old policy are clipped to 1 ± ε."""
     anneal_clip_range: bool = False
     """Anneal the clip range linearly to 0 over the run."""
-    learning_rate: float = 3e-4
+    learning_rate: float = 7e-4
     """Adam's learning rate."""
     anneal_learning_rate: bool = False
     """Anneal the learning rate linearly to 0 over the run."""
@@ -122,8 +122,9 @@ class Config:
     size."""
     value_loss_weight: float = 0.5
     """Weight of the value loss, the squared error."""
-    entropy_weight: float = 0.0
-    """Weight of the entropy bonus, which prevents premature convergence."""
+    entropy_weight: float | None = None
+    """Weight of the entropy bonus, which prevents premature convergence. Default: 0.01 for discrete actions, 0 for
+    continuous ones."""
     noise_correlation: float = 0.0
     """Correlation of the noise of continuous actions between one step and the next, in [0, 1). Independent noise (0)
     hardly moves an environment that sums many actions up, such as a car that must gather speed."""
@@ -141,7 +142,7 @@ class Config:
             "channels": (1, 4096), "blocks": (0, 100), "lstm_size": (0, 4096), "sequence_length": (1, 10_000),
             "discount": (0.0, 1.0), "gae_lambda": (0.0, 1.0),
             "clip_range": (0.0, 10.0), "learning_rate": (0.0, 10.0), "value_loss_weight": (0.0, 1e6),
-            "entropy_weight": (0.0, 1e6), "max_grad_norm": (1e-6, 1e9), "reward_scale": (0.0, 1e9),
+            "max_grad_norm": (1e-6, 1e9), "reward_scale": (0.0, 1e9),
             "gail_weight": (0.0, 1e9), "noise_correlation": (0.0, 0.9999), "cloning_weight": (0.0, 1e6),
         })
         if self.cloning_weight and self.lstm_size:
@@ -151,6 +152,8 @@ class Config:
             raise UserError("recordings have no effect: set cloning_weight or gail_weight.")
         if self.reward_clip is not None:
             check_ranges(self, {"reward_clip": (1e-9, 1e9)})
+        if self.entropy_weight is not None:
+            check_ranges(self, {"entropy_weight": (0.0, 1e6)})
         for text in self.curiosity:
             parse_curiosity(text, self.discount)
         if min(self.hidden, default=1) < 1:
@@ -377,6 +380,12 @@ def make_policy(spec: EnvSpec) -> Distribution:
     if spec.action_low:
         return Gaussian(len(spec.action_low))
     return Choices(spec.action_branches or (spec.num_actions,), several=bool(spec.action_branches))
+
+
+def _entropy_weight(config: Config, spec: EnvSpec) -> float:
+    if config.entropy_weight is not None:
+        return config.entropy_weight
+    return 0.0 if spec.action_low else 0.01
 
 
 def environment_action(spec: EnvSpec, action: np.ndarray) -> np.ndarray:
@@ -683,6 +692,7 @@ class Learner:
         self.net = make_net(config, spec)
         self.device = next(self.net.parameters()).device
         self.policy = make_policy(spec)
+        self.entropy_weight = _entropy_weight(config, spec)
         self.flat = FlatParameters(self.net)
         if not self.net.shared:  # or a large value gradient would scale the policy's down to nothing
             self.flat.set_parts(self.net.tower_of_parameters())
@@ -728,7 +738,7 @@ class Learner:
         else:
             n = config.batch_size
             policy_gradient = self.policy.gradient(parameters, batch.action, gradient / np.float32(n),
-                                                   -config.entropy_weight / n)
+                                                   -self.entropy_weight / n)
             self.net.backward(policy_gradient, value_error * np.float32(2.0 * config.value_loss_weight / n))
         if cloning := config.cloning_weight * (1.0 - self.progress):
             self.report["cloning_loss"] = self._clone(cloning)
@@ -759,7 +769,7 @@ class Learner:
         log_prob, entropy = reference.log_prob_and_entropy(self.policy, outputs, legal, tensor(batch.action))
         surrogate = reference.clipped_surrogate(log_prob - tensor(batch.log_prob), tensor(batch.advantage), clip_range)
         value_loss = (values - tensor(batch.value_target)).square().sum(1)
-        return (surrogate + self.config.value_loss_weight * value_loss - self.config.entropy_weight * entropy).mean()
+        return (surrogate + self.config.value_loss_weight * value_loss - self.entropy_weight * entropy).mean()
 
     def _clone(self, weight: float) -> float:
         """Add the gradient of ``weight`` · mean(−log π(a|s)) over random recorded steps, each augmented with a random

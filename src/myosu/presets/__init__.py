@@ -1,7 +1,8 @@
 """The default algorithm and settings for an environment. ``ALGORITHM/NAME.toml`` beside this file holds fields of the
-algorithm's ``Config``. ``ALGORITHM/board.toml`` is for two-player board games without a file of their own,
-``ALGORITHM/categories.toml`` for other environments that are observed as categories (``Discrete``, ``MultiDiscrete``),
-``ALGORITHM/atari.toml`` for all games with the frames of ``--atari``."""
+algorithm's ``Config``. Environments without a file of their own use that of their kind: ``ALGORITHM/atari.toml`` is
+for all games with the frames of ``--atari``, ``board.toml`` for two-player board games, ``categories.toml`` for
+environments that are observed as categories (``Discrete``, ``MultiDiscrete``), ``vectors.toml`` for those observed as a
+vector of numbers."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from myosu.errors import UserError
 from myosu.runs.config import from_dict
 
 #: Names of the presets that are not for one environment.
-KINDS = ("board", "categories", "atari")
+KINDS = ("atari", "board", "categories", "vectors")
 
 
 def default_algorithm(environment: Environment, opponent: str | None = None) -> str:
@@ -40,13 +41,13 @@ def load_preset(algorithm: str, environment: Environment, config: Any, own: str 
         return _read(algorithm, Path(own), config)
     spec, game = environment.spec, environment.game
     board = spec.num_players == 2 and len(spec.observation_shape) == 3 and spec.observation_dtype == np.uint8
-    categories = len(spec.observation_shape) == 1 and spec.observation_dtype == np.uint8 and (
-        spec.observation_bounds == ((0.0, 1.0),))
+    vector = len(spec.observation_shape) == 1 and np.dtype(spec.observation_dtype).names is None
+    categories = vector and spec.observation_dtype == np.uint8 and spec.observation_bounds == ((0.0, 1.0),)
     kwargs = environment.maker.kwargs if environment.maker is not None else {}
     wrappers = [wrapper["wrapper"] for wrapper in kwargs.get(WRAPPERS, [])]
     itself = game.name if game else environment.name.rpartition(":")[2].replace("/", "-")
     for name in (*[itself] * (not kwargs), *["atari"] * (ATARI in wrappers), *["board"] * board,
-                 *["categories"] * categories):
+                 *["categories"] * categories, *["vectors"] * (vector and not categories)):
         file = files(__name__) / algorithm / f"{name}.toml"
         if file.is_file():
             return _typed(tomllib.loads(file.read_text(encoding="utf-8")), config, file)
