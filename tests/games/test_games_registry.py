@@ -55,6 +55,27 @@ def test_files_of_equal_name_do_not_mix_in_process_or_cache(nim):
     assert list((nim.parent / "__pycache__").glob("nim.step*.nbc"))
 
 
+def test_a_file_moved_with_its_cache_and_a_damaged_cache_are_compiled_again(nim):
+    code = ("import sys; from myosu.envs.native import NativeVectorEnv; from myosu.games import load_game\n"
+            "env = NativeVectorEnv(load_game(sys.argv[1]), 2); env.reset(); print(len(env.recv().observation))\n")
+    old, new = nim.parent / "old", nim.parent / "new"
+    old.mkdir()
+    nim.rename(old / "nim.py")
+
+    def run(folder):
+        run = subprocess.run([sys.executable, "-c", code, folder / "nim.py"], capture_output=True, text=True)
+        assert run.stdout == "2\n", run.stderr
+
+    run(old)
+    old.rename(new)
+    run(new)
+    cached = list((new / "__pycache__").glob("nim.*.nbc"))
+    assert cached
+    for file in cached:
+        file.write_bytes(file.read_bytes()[:100])
+    run(new)
+
+
 @pytest.mark.parametrize(("old", "new", "words"), [
     ("    over = state.stones == 0\n", "    over = state.stones ==\n", ["line 27", "SyntaxError"]),
     ("STONES = 21", "STONES = stones", ["line 7", "NameError", "stones"]),

@@ -15,10 +15,15 @@ import numba
 import numpy as np
 
 from myosu.errors import UserError
+from myosu.games.cache import TolerantCache
 from myosu.games.loops import compiled_loop
 
-#: Decorator for a game's scalar functions: compiles them with Numba and caches them on disk.
-compiled = numba.njit(cache=True, error_model="numpy")
+
+def compiled(rule: Callable) -> Any:
+    """Decorator of a game's rules: compiles a scalar function and caches it in ``__pycache__`` beside its file."""
+    dispatcher: Any = numba.njit(error_model="numpy")(rule)
+    dispatcher._cache = TolerantCache(rule)
+    return dispatcher
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ import numpy as np
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.dispatcher import Dispatcher
 
+from myosu.games.cache import TolerantCache
+
 
 def compiled_loop(function: Callable) -> Any:
     """Compile a function that closes over rules. It is cached if every compiled function that it calls is cached, and
@@ -34,8 +36,8 @@ class _NotKnownAgain(Exception):
     """A value that another process could not recognise as the same, so the function is not cached."""
 
 
-class _LoopCache(FunctionCache):
-    """Numba's file cache with separate files for each ``name``. An entry is stale if a version differs."""
+class _LoopCache(TolerantCache):
+    """A file cache with separate files for each ``name``. An entry is stale if a version differs."""
 
     def __init__(self, function: FunctionType, name: str, versions: list[Any]) -> None:
         super().__init__(function)
