@@ -10,6 +10,7 @@ from myosu.doctor import verdict
 from myosu.doctor.finding import Unsuited
 from myosu.doctor.helper import Died, Helper, TooLong
 from myosu.errors import UserError
+from own_game import NIM
 from web_runs import untrained_run
 
 
@@ -75,6 +76,14 @@ def test_run_without_weights_gets_no_experiments(tmp_path):
     found = verdict.examine_folder(folder, 0.1, said.append)
     assert found.incomplete and any("loading its agent" in part for part in found.missing), found.missing
     assert said == ["Looking at its environment …"]
+
+
+def test_game_of_the_users_with_functions_that_cannot_be_pickled(tmp_path, capfd):
+    (tmp_path / "nim.py").write_text(NIM.replace("GAME = Game(", "GAME = Game(\n    action_name=lambda action: 'a',"))
+    folder = untrained_run(tmp_path / "run", str(tmp_path / "nim.py"))
+    assert cli.run(["doctor", str(folder), "--minutes", "0"]) == 2
+    said = capfd.readouterr()
+    assert "no game has ended yet" in said.out and "ended the process" not in said.out and "Traceback" not in said.err
 
 
 def test_environment_that_dies_when_it_is_loaded(tmp_path, monkeypatch, capsys):

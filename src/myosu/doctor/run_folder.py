@@ -14,7 +14,6 @@ from typing import Any
 from myosu.algorithms import load_algorithm, load_settings
 from myosu.doctor.run_view import Metrics, RunView
 from myosu.envs.registry import Environment
-from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError
 from myosu.presets import load_preset
 from myosu.runs.config import RunConfig
@@ -31,13 +30,13 @@ _NEEDED = {"returns": list, "length": int, "truncated": bool, "env_steps": int, 
 
 @dataclass(frozen=True)
 class Described:
-    """A run's environment and algorithm, as far as its folder does not tell. spec: None if the environment cannot be
-    loaded. missing: what could not be read, and why."""
+    """A run's environment and algorithm, as far as its folder does not tell, in a form that can be pickled (an
+    ``EnvSpec`` may hold functions of the user's). environment: fields of ``RunView``, empty if the environment cannot
+    be loaded. missing: what could not be read, and why."""
 
     settings: dict[str, Any] = field(default_factory=dict)
     known_good: dict[str, Any] = field(default_factory=dict)
-    spec: EnvSpec | None = None
-    native: bool = False
+    environment: dict[str, Any] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
 
 
@@ -45,8 +44,10 @@ def describe(config: RunConfig) -> Described:
     """Load the environment and the algorithm, which runs their code."""
     missing: list[str] = []
     environment = _environment(config, missing)
-    return Described(_settings(config, missing), known_good(config, environment, missing),
-                     environment.spec if environment else None, bool(environment and environment.game), missing)
+    fields = {} if environment is None else {
+        "num_players": environment.spec.num_players, "num_actions": environment.spec.num_actions,
+        "reward_range": environment.spec.reward_range, "native": environment.game is not None}
+    return Described(_settings(config, missing), known_good(config, environment, missing), fields, missing)
 
 
 @dataclass(frozen=True)
@@ -99,12 +100,9 @@ def view_run(folder: Path, config: RunConfig, metrics: Metrics, described: Descr
     described = describe(config) if described is None else described
     games = read_games(folder, whole)
     players = len(games[-1]["returns"]) if games else 1
-    spec = described.spec
     return RunView(
         algorithm=Path(config.algorithm).stem, metrics=metrics, games=games, settings=described.settings,
-        known_good=described.known_good,
-        num_players=spec.num_players if spec else players, num_actions=spec.num_actions if spec else 0,
-        reward_range=spec.reward_range if spec else (-float("inf"), float("inf")), native=described.native,
+        known_good=described.known_good, **{"num_players": players, **described.environment},
     )
 
 
