@@ -79,7 +79,7 @@ def test_run_without_weights_gets_no_experiments(tmp_path):
 
 
 def test_game_of_the_users_with_functions_that_cannot_be_pickled(tmp_path, capfd):
-    (tmp_path / "nim.py").write_text(NIM.replace("GAME = Game(", "GAME = Game(\n    action_name=lambda action: 'a',"))
+    (tmp_path / "nim.py").write_text(NIM)
     folder = untrained_run(tmp_path / "run", str(tmp_path / "nim.py"))
     assert cli.run(["doctor", str(folder), "--minutes", "0"]) == 2
     said = capfd.readouterr()
