@@ -99,7 +99,7 @@ class Config:
     """Intrinsic rewards (docs/curiosity.md): rnd, icm, each with an optional weight and discount, as in rnd:0.5:0.99.
     The discount must be that of all rewards."""
 
-    advantage_learning: float = 0.0
+    advantage_learning: float = 0.8
     """α of advantage learning (Bellemare et al. 2016), in [0, 1): targets of actions other than the best are lowered by
     α times their gap to it, which widens the action gap by 1 / (1 − α). For environments with actions that change
     nothing, whose values are so close to the best that approximation errors hide the difference."""
