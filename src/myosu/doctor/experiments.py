@@ -20,7 +20,7 @@ from myosu.algorithms import load_algorithm, load_settings
 from myosu.algorithms.interface import positions_in
 from myosu.doctor.finding import Finding, Unsuited
 from myosu.doctor.model_experiments import FLAT, against_perfect_play, model_against_rules
-from myosu.doctor.run_games import ADVANTAGE, SEATS
+from myosu.doctor.run_games import ADVANTAGE, SEATS, unexplained
 from myosu.doctor.run_view import found
 from myosu.doctor.short_runs import known_good_settings, one_setting_at_a_time, shuffled_reward_control
 from myosu.doctor.weights import weights_change
@@ -203,7 +203,8 @@ def judge_seats(won: np.ndarray, games: int, advantage: float = 0.0) -> Finding 
     the same difference if both players are random."""
     pooled = float(np.clip(won.mean(), 0.02, 0.98))
     error = np.sqrt(2 * pooled * (1 - pooled) / games)
-    if abs(won[0] - won[1] - np.clip(advantage, -ADVANTAGE, ADVANTAGE)) < max(SEATS, 4 * error):
+    gap = float(won[0] - won[1])
+    if unexplained(gap, float(np.clip(advantage, -ADVANTAGE, ADVANTAGE))) < max(SEATS, 4 * error):
         return None
     worse = "second" if won[0] > won[1] else "first"
     return found("warning", "seats", f"against random moves the agent wins {won[0]:.0%} as first and {won[1]:.0%} as "

@@ -25,7 +25,7 @@ def seats(run: RunView) -> Finding | None:
         if "first_seat" in line and "second_seat" in line:
             first, second = line["first_seat"], line["second_seat"]
             gap = first["win_rate"] - second["win_rate"]
-            if abs(gap - _advantage(run)) > SEATS:
+            if unexplained(gap, _advantage(run)) > SEATS:
                 worse = "second" if gap > 0 else "first"
                 return found("warning", "seats", f"against the same opponent the agent wins {first['win_rate']:.0%} as "
                              f"first and {second['win_rate']:.0%} as second player.", f"the {worse} player's moves, "
@@ -41,8 +41,8 @@ def seats(run: RunView) -> Finding | None:
                      "the first player's moves or rewards are broken, because moving first is hardly ever a "
                      "disadvantage.",
                      "Run myosu check on the game.", 0.7)
-    early = run.returns[: max(ENOUGH, len(run.games) // 10)]
-    if float((late > 0).mean()) > 0.97 and float((early > 0).mean()) > 0.85:
+    early = _untrained(run)
+    if len(early) and float((late > 0).mean()) > 0.97 and float((early > 0).mean()) > 0.85:
         return found("warning", "seats", f"in self-play the first player won {(late > 0).mean():.0%} of the last "
                      f"{len(late)} games, and {(early > 0).mean():.0%} of the first {len(early)} already.",
                      "the second player's moves or rewards are broken.", "Run myosu check on the game.", 0.6)
@@ -55,6 +55,19 @@ def seats(run: RunView) -> Finding | None:
                      "favours the first player.", "Run myosu check on the game: it compares the effects of moves for "
                      "both seats.", 0.5)
     return None
+
+
+def unexplained(gap: float, advantage: float) -> float:
+    """By how much ``gap``, the difference of the win rates from both seats, is outside of what is between none and
+    ``advantage``, the same difference in random games."""
+    return abs(gap - float(np.clip(gap, min(0.0, advantage), max(0.0, advantage))))
+
+
+def _untrained(run: RunView) -> np.ndarray:
+    """float64 [ENOUGH]: returns of the first games, if they were played before a twentieth of the training, else none.
+    Later ones do not tell a broken game from one that the first player can win, and a trained agent does."""
+    versions = run.column("weights_version")
+    return run.returns[:ENOUGH if versions[ENOUGH - 1] <= 0.05 * versions[-1] else 0]
 
 
 def _advantage(run: RunView) -> float:
