@@ -38,10 +38,11 @@ GYMNASIUM = ("CartPole-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Pendu
                                                          "ProbeAction", "ProbeBoth")))
 #: What is true of an environment of others, and so no false alarm: nothing ends CliffWalking but its goal, chance
 #: hardly ever finds the one reward of FrozenLake8x8, and the BipedalWalkers use the world of their physics engine again
-#: (``doctor/test_leftover.py``). Four of MiniGrid's seven actions do nothing in a room without objects, and
-#: the plane for the state of doors is constant where there are none.
+#: (``doctor/test_leftover.py``); the hull of the hardcore one turns further than ±π, the bounds of its space. Four of
+#: MiniGrid's seven actions do nothing in a room without objects, and the plane for the state of doors is constant where
+#: there are none.
 TRUE_OF = {"FrozenLake8x8-v1": {"no-signal"}, "CliffWalking-v1": {"endless"}, "CliffWalkingSlippery-v1": {"endless"},
-           "BipedalWalker-v3": {"leftover"}, "BipedalWalkerHardcore-v3": {"leftover"},
+           "BipedalWalker-v3": {"leftover"}, "BipedalWalkerHardcore-v3": {"leftover", "observation-space"},
            "minigrid:MiniGrid-Empty-5x5-v0": {"dead-actions", "constant-observation"},
            "minigrid:MiniGrid-FourRooms-v0": {"dead-actions", "constant-observation"},
            "minigrid:MiniGrid-Dynamic-Obstacles-5x5-v0": {"constant-observation"}}
