@@ -79,7 +79,8 @@ class Walk(gymnasium.Env):
 
 @pytest.mark.parametrize("algorithm, settings", [
     (ppo, {"num_envs": 8, "rollout_steps": 16, "batch_size": 64}),
-    (dqn, {"num_envs": 8, "learning_starts": 100, "batch_size": 32, "replay_ratio": 4.0})], ids=["ppo", "dqn"])
+    (dqn, {"num_envs": 8, "learning_starts": 100, "batch_size": 32, "replay_ratio": 4.0, "advantage_learning": 0.0})],
+    ids=["ppo", "dqn"])
 def test_documented_reward_signal_is_maximised(monkeypatch, algorithm, settings):
     names = {"np": np}
     exec(code_of_page("class Calm"), names)
