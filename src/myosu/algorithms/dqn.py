@@ -101,7 +101,7 @@ class Config:
 
     advantage_learning: float = 0.8
     """α of advantage learning (Bellemare et al. 2016), in [0, 1): targets of actions other than the best are lowered by
-    α times their gap to it, which widens the action gap by 1 / (1 − α) and slows learning down a little. Without it (0),
+    α times their gap to it, which widens the action gap by 1 / (1 − α) and slows learning down a little. With α = 0,
     actions that change nothing are so close to the best that approximation errors hide the difference."""
 
     target_every: int = 1
