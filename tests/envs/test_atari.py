@@ -77,7 +77,7 @@ def test_one_command_trains_pong(tmp_path, capsys):
     spec = config.environment.spec
     assert spec.observation_shape == (4, 84, 84) and spec.observation_dtype == np.uint8
     assert spec.frame_stack == 4 and spec.num_actions == 6
-    assert config.algorithm_config["clip_range"] == 0.1 and config.algorithm_config["reward_clip"] == 1.0
+    assert config.algorithm_config["clip_range"] == 0.2 and config.algorithm_config["reward_clip"] == 1.0
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert metrics[-1]["env_steps"] == 64 and metrics[-1]["update"] == 16
     assert run(["train", "--resume", str(folder), "--env-steps", "96", "--quiet"]) == 0
