@@ -17,7 +17,7 @@ from myosu.replay.transitions import Rollout, RunningSteps, Transitions, transit
 
 SPEC = EnvSpec((1,), np.float32, 2, 1, (-1.0, 1.0), 100)
 COLUMNS = transition_columns(SPEC, ((1,), np.int64))
-CONFIG = dqn.Config(hidden=(8,), discount=0.5, num_envs=4, learning_starts=4, n_step=3)
+CONFIG = dqn.Config(hidden=(8,), discount=0.5, num_envs=4, learning_starts=4, n_step=3, advantage_learning=0.0)
 
 
 def play(running, ids, now, after, reward, terminated=(), truncated=(), mask=(True, True)):

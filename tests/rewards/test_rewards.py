@@ -17,9 +17,9 @@ from myosu.rewards.signals import RewardSignals
 
 PPO = ppo.Config(num_envs=16, rollout_steps=8, batch_size=64, hidden=(16,), learning_rate=1e-2, discount=0.5,
                  anneal_learning_rate=True)
-DQN = dqn.Config(hidden=(32,), discount=0.5, num_envs=4, replay_capacity=2000, learning_starts=64, batch_size=32,
-                 replay_ratio=16.0, learning_rate=1e-2, anneal_learning_rate=True, target_every=10, tau=1.0, n_step=1,
-                 exploration_fraction=0.5, epsilon_final=0.2)
+DQN = dqn.Config(hidden=(32,), discount=0.5, advantage_learning=0.0, num_envs=4, replay_capacity=2000,
+                 learning_starts=64, batch_size=32, replay_ratio=16.0, learning_rate=1e-2, anneal_learning_rate=True,
+                 target_every=10, tau=1.0, n_step=1, exploration_fraction=0.5, epsilon_final=0.2)
 
 
 class Toy:
