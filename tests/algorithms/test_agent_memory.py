@@ -207,13 +207,13 @@ def test_memory_on_the_web_page(run, agent, othello):
             action = int(rng.choice(np.flatnonzero(table.history.legal_actions())))
             table.play(table.history.now.ply, action)
             while table.history.now.to_play == 0 and not table.history.now.over:
-                await guest.hear("thoughts")
+                await guest.hear("analysis")
                 await asyncio.sleep(0.01)
 
     async def check_hints(room, table):
         history, default = table.history, room.default
         for ply in (history.now.ply, history.now.ply - 1, 2, history.now.ply):
-            analysis = await table.think(ply, default, 0)
+            analysis = await table.analyze(ply, default, 0)
             action, value = opinion(agent, othello, history.actions[:ply])
             assert analysis["action"] == action and analysis["value"] == pytest.approx(value, abs=1e-4)
 
@@ -226,7 +226,7 @@ def test_memory_on_the_web_page(run, agent, othello):
                            {"kind": "person"}]}
         table, guest = await room.open(order), Onlooker()
         table.enter(guest)
-        await guest.hear("thoughts")
+        await guest.hear("analysis")
         await asyncio.sleep(0.01)
         await play(room, table, guest, 4)
         await check_hints(room, table)

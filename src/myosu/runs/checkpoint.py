@@ -149,7 +149,8 @@ class Checkpoint:
         """Write the agent to ``folder`` as a separate checkpoint without training state. Raises UserError if the folder
         exists.
 
-        half: store the weights in float16; ``weights`` loads them in float32.
+        half: store the weights in float16, rounded to bfloat16's 8 significant bits, so that they compress well;
+        ``weights`` loads them in float32.
         """
         self._check("weights.safetensors")
         try:
@@ -157,7 +158,7 @@ class Checkpoint:
         except FileExistsError:
             raise UserError(f"{folder} exists already. Choose another folder.") from None
         if half:
-            save_file({name: tensor.half() if tensor.dtype == torch.float32 else tensor
+            save_file({name: tensor.bfloat16().half() if tensor.dtype == torch.float32 else tensor
                        for name, tensor in self.weights().items()}, folder / "weights.safetensors")
         else:
             shutil.copyfile(self.path / "weights.safetensors", folder / "weights.safetensors")
