@@ -13,6 +13,8 @@ ENOUGH = 100
 #: Difference of the win rates from the two seats that is reported, beyond the first player's advantage in random
 #: games; and the greatest such advantage that is believed (0.3 in tic-tac-toe).
 SEATS, ADVANTAGE = 0.3, 0.35
+#: Difference of the win rates below which both seats count as equal.
+EQUAL = 0.1
 #: Standard deviations by which the first seat's mean return shows unequal seats, in a game decided by points.
 _ONE_SIDED = 1.5
 
@@ -58,9 +60,9 @@ def seats(run: RunView) -> Finding | None:
 
 
 def unexplained(gap: float, advantage: float) -> float:
-    """By how much ``gap``, the difference of the win rates from both seats, is outside of what is between none and
-    ``advantage``, the same difference in random games."""
-    return abs(gap - float(np.clip(gap, min(0.0, advantage), max(0.0, advantage))))
+    """By how much ``gap``, the difference of the win rates from both seats, differs from ``advantage``, the same
+    difference in random games. Nothing is to be explained if the agent wins as often from both seats."""
+    return 0.0 if abs(gap) < EQUAL else abs(gap - advantage)
 
 
 def _untrained(run: RunView) -> np.ndarray:
