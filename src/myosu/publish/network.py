@@ -30,6 +30,7 @@ from myosu.nets.muzero import (
 )
 from myosu.publish import layers
 from myosu.publish.layers import board_size, lanes
+from myosu.runs.state import rounded_halves
 
 #: A place in memory, in the form that the page reads.
 Place = list[Any]
@@ -158,10 +159,8 @@ def pack(weights: np.ndarray, bytes: int) -> bytes:
     bytes: of the ten bits of the fractions as many are kept, at least ``LEAST_BITS``, as fit into this number of bytes
     when gzipped. The other bits are 0.
     """
-    fractions, exponents = np.frexp(weights)  # fractions from 0.5 to 1, so their first bit is 1 and is not stored
     for bits in range(FRACTION_BITS, LEAST_BITS - 1, -1):
-        rounded = np.ldexp(np.rint(np.ldexp(fractions, bits + 1)), exponents - bits - 1)
-        packed = rounded.astype("<f2").view(np.uint8).reshape(-1, 2).T.tobytes()
+        packed = rounded_halves(weights, bits).astype("<f2").view(np.uint8).reshape(-1, 2).T.tobytes()
         if len(gzip.compress(packed)) <= bytes:
             break
     return packed

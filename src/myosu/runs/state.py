@@ -25,6 +25,13 @@ def copied(tensors: Weights) -> Weights:
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
 
 
+def rounded_halves(weights: np.ndarray, bits: int) -> np.ndarray:
+    """float32 [...] as float16, of whose fractions only the first ``bits`` of 10 bits are kept and the others are 0, so
+    that they compress better."""
+    fractions, exponents = np.frexp(weights)  # fractions from 0.5 to 1, so their first bit is 1 and is not stored
+    return np.ldexp(np.rint(np.ldexp(fractions, bits + 1)), exponents - bits - 1).astype(np.float16)
+
+
 def save_state(folder: Path, state: dict[str, Any]) -> list[str]:
     """Write ``state`` to ``folder``. Returns the names of the files.
 

@@ -387,8 +387,10 @@ class Trainer:
     def _require_work(self) -> None:
         """Raise UserError if a limit is already reached and the last weights have been evaluated."""
         folder = self.run.folder
+        if not (limit := self.limit_reached()):
+            return
         evaluated = {entry["update"] for entry in read_evaluations(folder / "metrics.jsonl")}
-        if (limit := self.limit_reached()) and (not self._evaluates or self.updates in evaluated):
+        if not self._evaluates or self.updates in evaluated:
             raise UserError(f"{folder} has reached its end ({limit}). To train on, set a higher limit: myosu train "
                             f"--resume {folder} --minutes M (or --updates, --games, --env-steps).")
 
