@@ -23,13 +23,18 @@ import torch
 #: Training steps, as in Stable-Baselines3's zoo.
 STEPS = {("CartPole-v1", "ppo"): 100_000, ("CartPole-v1", "dqn"): 50_000,
          ("LunarLander-v3", "ppo"): 1_000_000, ("LunarLander-v3", "dqn"): 100_000,
-         ("ALE/Pong-v5", "ppo"): 10_000_000}
+         ("MiniGrid-Empty-Random-5x5-v0", "ppo"): 100_000, ("ALE/Pong-v5", "ppo"): 10_000_000}
 #: Mean returns that count as solved: Gymnasium's reward threshold, and for CartPole also the maximum.
-THRESHOLDS = {"CartPole-v1": [475.0, 500.0], "LunarLander-v3": [200.0], "ALE/Pong-v5": [18.0]}
+THRESHOLDS = {"CartPole-v1": [475.0, 500.0], "LunarLander-v3": [200.0], "MiniGrid-Empty-Random-5x5-v0": [0.9],
+              "ALE/Pong-v5": [18.0]}
 
 
 def make_env(environment: str) -> gymnasium.Env:
-    """The environment as Myosu makes it; Atari games as with --atari."""
+    """The environment as Myosu makes it; Atari games as with --atari, MiniGrid as vectors."""
+    if environment.startswith("MiniGrid-"):
+        from minigrid.wrappers import FlatObsWrapper
+
+        return FlatObsWrapper(gymnasium.make(environment))
     if not environment.startswith("ALE/"):
         return gymnasium.make(environment)
     import ale_py

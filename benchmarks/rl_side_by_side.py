@@ -31,15 +31,21 @@ RIVALS = {"sb3": ("Stable-Baselines3", ".venv-sb3", "sb3_run.py"),
 
 #: Myosu's settings in addition to its preset: the evaluation interval (in updates) and the number of episodes of the
 #: others.
+#: MiniGrid has no preset, so it takes the zoo's settings.
 MYOSU_FLAGS: dict[tuple[str, str], dict[str, object]] = {
     ("CartPole-v1", "ppo"): {"evaluate-every": 160, "evaluation-games": 50},
     ("CartPole-v1", "dqn"): {"evaluate-every": 250, "evaluation-games": 50},
     ("LunarLander-v3", "ppo"): {"evaluate-every": 1024, "evaluation-games": 50},
     ("LunarLander-v3", "dqn"): {"evaluate-every": 2000, "evaluation-games": 50},
+    ("MiniGrid-Empty-Random-5x5-v0", "ppo"): {
+        "evaluate-every": 1600, "evaluation-games": 10, "wrapper": "minigrid.wrappers:FlatObsWrapper", "num-envs": 8,
+        "rollout-steps": 128, "batch-size": 64, "gae-lambda": 0.95, "discount": 0.99, "epochs": 10, "entropy-weight": 0,
+        "learning-rate": 2.5e-4, "clip-range": 0.2, "normalize-observations": True, "normalize-rewards": True},
     ("ALE/Pong-v5", "ppo"): {"evaluate-every": 64, "evaluation-games": 2, "atari": True},
 }
 #: Arguments for the other libraries in addition to the number of steps.
 RIVAL_FLAGS: dict[tuple[str, str], list[object]] = {
+    ("MiniGrid-Empty-Random-5x5-v0", "ppo"): ["--evaluate-every", 10_240, "--episodes", 10],
     ("ALE/Pong-v5", "ppo"): ["--evaluate-every", 4096, "--episodes", 2]}
 
 

@@ -9,6 +9,6 @@ pip() { .venv-sb3/bin/python -m pip install --quiet "$@"; }
 pip torch==2.13.0
 # Gymnasium as in requirements.lock, so that both sides use the same environments.
 pip stable-baselines3==2.9.2 "$(grep '^gymnasium==' requirements.lock)" box2d==2.3.10 pygame \
-    "$(grep '^ale-py==' requirements-dev.lock)" opencv-python-headless
+    "$(grep '^ale-py==' requirements-dev.lock)" opencv-python-headless minigrid==3.2.0
 .venv-sb3/bin/python -c "import stable_baselines3 as sb3, gymnasium; gymnasium.make('LunarLander-v3').reset()
 print('Stable-Baselines3', sb3.__version__, '| gymnasium', gymnasium.__version__)"
