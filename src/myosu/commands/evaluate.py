@@ -127,8 +127,8 @@ def _print(report: dict[str, Any]) -> None:
             console.print("lost after:", " ".join(line))
         console.print(f"{report['losses']} of {report['games']} lines of play are lost.")
     elif report["distinct_games"] < report["games"]:
-        console.print(f"Only {report['distinct_games']} of these games differ, so the intervals are too narrow; "
-                      "--opening-plies varies them.")
+        console.print(f"Only {report['distinct_games']} of these games differ, so the intervals are too narrow"
+                      f"{'; --opening-plies varies them' if 'opening_plies' in report else ''}.")
     thought = f", {report['simulations']} simulations per move" if report["simulations"] else ""
     console.print(f"{report['algorithm']}{thought}, {report['seconds']:.1f} s; intervals of 95 %")
 

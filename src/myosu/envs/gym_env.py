@@ -65,26 +65,26 @@ class EpisodeLog:
 
     def __init__(self, num_envs: int) -> None:
         self.episodes = np.zeros(num_envs, np.int64)
-        self._actions: list[list[np.ndarray]] = [[] for _ in range(num_envs)]
+        self.actions: list[list[np.ndarray]] = [[] for _ in range(num_envs)]
 
     def start(self, episodes: np.ndarray) -> None:
         """Every environment begins the episode of its number in ``episodes``."""
         self.episodes[:] = episodes
-        for actions in self._actions:
+        for actions in self.actions:
             actions.clear()
 
     def act(self, actions: np.ndarray, env_ids: np.ndarray) -> None:
         for index, action in zip(env_ids.tolist(), np.array(actions), strict=True):
-            self._actions[index].append(action)
+            self.actions[index].append(action)
 
     def end(self, env_ids: np.ndarray) -> None:
         """These environments begin their next episodes."""
         self.episodes[env_ids] += 1
         for index in env_ids.tolist():
-            self._actions[index].clear()
+            self.actions[index].clear()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"episodes": self.episodes.copy(), "actions": [np.array(actions) for actions in self._actions]}
+        return {"episodes": self.episodes.copy(), "actions": [np.array(actions) for actions in self.actions]}
 
 
 def play_again(env: Any, state: dict[str, Any]) -> None:
@@ -215,6 +215,12 @@ class SingleEnv:
         target = np.zeros((1, *self.spec.observation_shape), self.spec.observation_dtype)
         self._write(target, observation)
         return target
+
+    def seen(self, observation: Any, info: Any) -> tuple[np.ndarray, np.ndarray]:
+        """``encode(observation)``, and the mask of legal actions, bool [1, num_actions]."""
+        legal = np.zeros((1, self.spec.num_actions), np.bool_)
+        self._write_mask(legal, observation, info)
+        return self.encode(observation), legal
 
     def decode(self, action: np.ndarray) -> Any:
         """Convert an action [*spec.action_shape] to the environment's action space."""

@@ -7,7 +7,8 @@ import importlib
 import importlib.util
 import pkgutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -16,10 +17,22 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from myosu.envs.spaces import MASK, native_action, own_action
 from myosu.errors import UserError
 
-#: Returns an action, given the observation of the player to move and the mask of legal actions (None: all are legal).
-Opponent = Callable[[Any, np.ndarray | None], Any]
+#: Returns an action as Myosu's arrays have it, given the observation and the info of the player to move.
+Opponent = Callable[[Any, dict[str, Any]], Any]
+
+
+@dataclass
+class Seating:
+    """Of one episode: the learner's seat, the number of its opponent if there are several (−1: none has moved yet), the
+    opponent's actions so far, as Myosu's arrays have them, and at the end the learner's."""
+
+    seat: int
+    opponent: int = -1
+    replies: list[Any] = field(default_factory=list)
+    actions: list[Any] = field(default_factory=list)
 
 
 def defines_environment(module: Any) -> bool:
@@ -58,15 +71,16 @@ class TwoPlayerEnv(gymnasium.Env):
     """A two-player AEC environment as a single-player environment: a step is the player's action and the opponent's
     reply, and its reward is the player's sum of rewards until its next turn.
 
-    The player's seat is drawn for each episode. The opponent samples legal actions uniformly, unless ``opponent`` is
-    set. Both are deterministic given the seed of ``reset``. Masks are where PettingZoo has them: "action_mask" in the
-    observation, or in the info.
+    The player's seat is drawn for each episode, unless ``seat`` is set. The opponent samples legal actions uniformly,
+    unless ``opponent`` is set. Both draw from the seed of ``reset``. Masks are where PettingZoo has them: "action_mask"
+    in the observation, or in the info.
 
     module: the module with ``env`` or ``parallel_env``. name: used in messages. kwargs: arguments of ``env``. Raises
     UserError unless there are two players with the same spaces.
     """
 
     opponent: Opponent | None = None
+    seat: int | None = None
 
     def __init__(self, module: str, name: str, render_mode: str | None = None, **kwargs: Any) -> None:
         self._env = _make(module, name, {**kwargs, **({} if render_mode is None else {"render_mode": render_mode})})
@@ -83,11 +97,15 @@ class TwoPlayerEnv(gymnasium.Env):
                                 "cannot learn to play both seats.")
         self.observation_space = self._env.observation_space(self.players[0])
         self.action_space = self._env.action_space(self.players[0])
-        self.player = self.players[0]
+        self.player, self.seating = self.players[0], Seating(0)
+        #: The opponent's next actions, where an episode is replayed.
+        self.known: list[Any] = []
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
-        self.player = self.players[int(self.np_random.integers(2))]
+        drawn = int(self.np_random.integers(2))
+        self.seating = Seating(drawn if self.seat is None else self.seat)
+        self.player = self.players[self.seating.seat]
         self._env.reset(seed=int(self.np_random.integers(2**31)), options=options)
         self._let_others_move()
         return self._seen()
@@ -117,16 +135,17 @@ class TwoPlayerEnv(gymnasium.Env):
         return earned
 
     def _opponents_action(self, mover: str) -> Any:
-        observation = self._env.observe(mover)
-        mask = observation["action_mask"] if _has_mask(observation) else self._env.infos[mover].get("action_mask")
-        if self.opponent is not None:
-            return self.opponent(observation, mask)
-        space = self._env.action_space(mover)
-        if isinstance(space, spaces.Discrete):
-            legal = np.arange(space.n) if mask is None else np.flatnonzero(mask)
-            return int(space.start + self.np_random.choice(legal))
-        space.seed(int(self.np_random.integers(2**31)))
-        return space.sample()
+        if self.known:
+            action = self.known.pop(0)
+        else:
+            observation, info = self._env.observe(mover), self._env.infos[mover]
+            if self.opponent is not None:
+                action = self.opponent(observation, info)
+            else:
+                has_mask = isinstance(observation, dict) and MASK in observation
+                action = random_action(self.action_space, (observation if has_mask else info).get(MASK), self.np_random)
+        self.seating.replies.append(np.asarray(action).tolist())
+        return native_action(self.action_space, np.asarray(action))
 
     def _seen(self) -> tuple[Any, dict[str, Any]]:
         return self._env.observe(self.player), dict(self._env.infos.get(self.player, {}))
@@ -138,8 +157,18 @@ class TwoPlayerEnv(gymnasium.Env):
         return bool(getattr(self._env, how).get(self.player, False))
 
 
-def _has_mask(observation: Any) -> bool:
-    return isinstance(observation, dict) and "action_mask" in observation
+def random_action(space: spaces.Space, mask: np.ndarray | None, rng: np.random.Generator) -> Any:
+    """A random action as Myosu's arrays have it; if it is a single choice, one that ``mask`` (None: all) allows."""
+    if isinstance(space, spaces.Discrete):
+        return rng.choice(int(space.n) if mask is None else np.flatnonzero(mask))
+    space.seed(int(rng.integers(2**31)))
+    return own_action(space, space.sample())
+
+
+def play_known(env: gymnasium.Env, replies: Sequence[Any]) -> None:
+    """The opponent plays ``replies`` in the next episode, if there are any."""
+    if replies:
+        env.unwrapped.known = list(replies)  # type: ignore[attr-defined]
 
 
 def _make(module: str, name: str, kwargs: dict[str, Any]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from typing import Any, NamedTuple, Protocol
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from myosu.envs.game_history import GameHistory
 from myosu.envs.gym_env import SingleEnv, row_at, row_type
+from myosu.envs.pettingzoo_single import play_known
 from myosu.envs.registry import Environment
 from myosu.envs.single_game import SingleGame
 from myosu.envs.spaces import native_action
@@ -51,9 +52,10 @@ def actions_of(spec: EnvSpec, actions: list[Any]) -> np.ndarray:
     return found if len(actions) else np.zeros((0, *spec.action_shape), spec.action_dtype)
 
 
-def play_through(environment: Environment, seed: int, actions: list[Any]) -> Iterator[Move]:
-    """Replay the episode of this seed and these actions until it ends. Raises UserError if an action is illegal, or the
-    environment fails."""
+def play_through(environment: Environment, seed: int, actions: list[Any], replies: Sequence[Any] = ()
+                 ) -> Iterator[Move]:
+    """Replay the episode of this seed and these actions until it ends. replies: see ``GameRecord``. Raises UserError if
+    an action is illegal, or the environment fails."""
     spec = environment.spec
     played = actions_of(spec, actions)
     if environment.game is not None:
@@ -67,6 +69,7 @@ def play_through(environment: Environment, seed: int, actions: list[Any]) -> Ite
     assert environment.maker is not None
     with closing(SingleEnv(environment.maker, 0, 0)) as env:
         row = row_at(np.zeros(1, row_type(spec)), 0)
+        play_known(env.gym_env, replies)
         env.start_with(row, seed)
         for action in played:
             observation, legal = row["observation"][0].copy(), row["legal_actions"][0].copy()
@@ -110,12 +113,14 @@ class Playback:
         self._stage: Stage = _GameStage(environment.game) if environment.game else _GymStage(environment)
         self.fps = self._stage.fps
 
-    def images(self, seed: int, actions: list[Any]) -> Iterator[np.ndarray]:
+    def images(self, seed: int, actions: list[Any], replies: Sequence[Any] = ()) -> Iterator[np.ndarray]:
         """Yield images, uint8 [H, W, 3], of the start and after every action until the episode ends.
 
-        actions: [length, *action_shape], like ``Episode.actions``.
+        actions: [length, *action_shape]; replies: as in ``GameRecord``.
         """
         self.returns, self.length, self.terminated = np.zeros(self._seats), 0, False
+        if isinstance(self._stage, _GymStage):
+            play_known(self._stage.env, replies)
         self._stage.start(seed)
         yield self._stage.image()
         for action in actions_of(self._spec, actions):
@@ -154,25 +159,25 @@ class _GymStage:
     def __init__(self, environment: Environment) -> None:
         assert environment.maker is not None
         self._name = environment.name
-        self._env = self._ask(environment.maker.with_arguments(render_mode="rgb_array"))
-        self.fps = self._env.metadata.get("render_fps") or 30
+        self.env = self._ask(environment.maker.with_arguments(render_mode="rgb_array"))
+        self.fps = self.env.metadata.get("render_fps") or 30
 
     def start(self, seed: int) -> None:
-        self._ask(lambda: self._env.reset(seed=seed))
+        self._ask(lambda: self.env.reset(seed=seed))
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, bool, bool]:
-        _, reward, terminated, truncated, _ = self._ask(self._env.step, native_action(self._env.action_space, action))
+        _, reward, terminated, truncated, _ = self._ask(self.env.step, native_action(self.env.action_space, action))
         return np.array([reward], np.float64), bool(terminated), bool(truncated)
 
     def image(self) -> np.ndarray:
-        image = self._ask(self._env.render)
+        image = self._ask(self.env.render)
         if (frame := as_image(image)) is None:
             raise self._error(f"render() gave {type(image).__name__} {getattr(image, 'shape', '')}".rstrip())
         return frame
 
     def close(self) -> None:
         with suppress(Exception, SystemExit):  # all images are made by then
-            self._env.close()
+            self.env.close()
 
     def _ask(self, function: Callable, *arguments: Any) -> Any:
         try:

@@ -18,6 +18,7 @@ from myosu.envs.gym_vector import BatchVectorEnv
 from myosu.envs.making import EnvMaker
 from myosu.envs.native import NativeVectorEnv, game_spec
 from myosu.envs.packages import import_package_of
+from myosu.envs.pettingzoo_single import TwoPlayerEnv
 from myosu.envs.python_objects import note_registration, registered_object
 from myosu.envs.scenes import SceneVectorEnv
 from myosu.envs.vector import EnvSpec, VectorEnv
@@ -45,6 +46,7 @@ class Environment:
     workers: where Gymnasium environments run.
     agents: number of agents that one engine of this environment has; 1 without an engine. In worker processes only the
         first agent of each engine is played.
+    opponent_inside: it is a two-player environment of PettingZoo as a single-player one (``TwoPlayerEnv``).
     """
 
     name: str
@@ -54,6 +56,7 @@ class Environment:
     only_vector: bool = False
     workers: Workers = "none"
     agents: int = 1
+    opponent_inside: bool = False
 
     @property
     def rules(self) -> Game:
@@ -129,7 +132,8 @@ def load_environment(name: str, kwargs: Mapping[str, Any] | None = None, rewards
                       stacklevel=1)
     engine = probe.gym_env.unwrapped
     return Environment(name, probe.spec, maker=maker, only_vector=isinstance(probe.gym_env, OneOfVector),
-                       agents=engine.engine.agents if isinstance(engine, EngineEnv) else 1)
+                       agents=engine.engine.agents if isinstance(engine, EngineEnv) else 1,
+                       opponent_inside=isinstance(engine, TwoPlayerEnv))
 
 
 def _nothing_called(name: str, failed: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,19 +93,20 @@ class Playing:
 
 
 def play_episodes(environment: Environment, agent: Agent, games: int, seed: int = 0,
-                  most_steps: float = math.inf) -> EpisodesResult:
+                  most_steps: float = math.inf, make: Callable[[int, int], VectorEnv] | None = None) -> EpisodesResult:
     """Play ``games`` ≥ 2 whole episodes, each truncated after ``spec.max_steps``.
 
     Every environment plays a fixed number of episodes and then stops, because counting the first ``games`` episodes to
     end would be biased towards short ones.
 
     most_steps: maximum number of steps over all episodes; then running episodes are truncated and no others begin.
+    make: replaces ``environment.make``.
     """
     if games < 2:
         raise UserError(f"--games {games}: at least two are needed to estimate the spread.")
     begin = time.perf_counter()
     count = min(games, environment.most_at_once or MAX_ENVS)
-    env = environment.make(count, seed)
+    env = (make or environment.make)(count, seed)
     shares = games // count + (np.arange(count) < games % count)
     done: list[tuple[float, float, int, bool]] = []
     totals = np.zeros((count, 3))  # reward, raw reward, actions

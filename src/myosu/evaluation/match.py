@@ -68,8 +68,8 @@ class MatchResult:
 
     def to_json(self) -> dict[str, Any]:
         """The fields of ``myosu evaluate --json`` that are computed from the match."""
-        seats = {"first_seat": _score_json(self.first_seat), "second_seat": _score_json(self.second_seat)}
-        return {"game": self.game, "player": self.player, "opponent": self.opponent, **_score_json(self.overall),
+        seats = {"first_seat": score_json(self.first_seat), "second_seat": score_json(self.second_seat)}
+        return {"game": self.game, "player": self.player, "opponent": self.opponent, **score_json(self.overall),
                 **seats, "opening_plies": self.opening_plies,
                 "distinct_games": len({tuple(history) for history in self.histories}),
                 "seconds": round(self.seconds, 3)}
@@ -78,6 +78,12 @@ class MatchResult:
 def default_opening_plies(game: Game, opponent: Player) -> int:
     """Default number of random opening plies: max_plies / 10 (1 to 8) against a deterministic opponent, else 0."""
     return max(1, min(8, game.max_plies // 10)) if opponent.repeats_itself else 0
+
+
+def require_both_seats(games: int) -> None:
+    """Raise UserError unless half of ``games`` can be played from each seat."""
+    if games < 4 or games % 2:
+        raise UserError(f"--games {games}: half are played from each seat, so it must be an even number from 4.")
 
 
 def play_match(game: Game, player: Player, opponent: Player, games: int, opening_plies: int | None = None,
@@ -91,8 +97,7 @@ def play_match(game: Game, player: Player, opponent: Player, games: int, opening
     """
     if game.num_players != 2:
         raise UserError(f"A match needs two players; {game.name} is a single-player game.")
-    if games < 4 or games % 2:
-        raise UserError(f"--games {games}: half are played from each seat, so it must be an even number from 4.")
+    require_both_seats(games)
     plies = default_opening_plies(game, opponent) if opening_plies is None else opening_plies
     if not 0 <= plies < game.max_plies:
         raise UserError(f"--opening-plies {plies} must be 0 to {game.max_plies - 1} in {game.name}.")
@@ -193,5 +198,5 @@ def _advance(game: Game, mover: Player, states: np.ndarray, histories: list[Hist
     return rewards, ended, resigned
 
 
-def _score_json(score: Score) -> dict[str, Any]:
+def score_json(score: Score) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(score).items()}

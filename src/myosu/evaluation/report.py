@@ -7,6 +7,7 @@ from typing import Any
 from myosu.algorithms.interface import Agent
 from myosu.envs.registry import Environment
 from myosu.errors import UserError
+from myosu.evaluation.both_seats import play_both_seats
 from myosu.evaluation.episodes import play_episodes
 from myosu.evaluation.exhaustive import exhaustive_report
 from myosu.evaluation.match import play_match
@@ -24,6 +25,11 @@ def evaluation_report(agent: Agent, environment: Environment, name: str, opponen
 
     Raises UserError if the opponent does not exist, or is given for a single-player environment.
     """
+    if environment.opponent_inside:
+        if opening_plies is not None:
+            raise UserError(f"{environment.name}: random openings need the rules of one of Myosu's own games. Leave "
+                            "out the opening plies.")
+        return play_both_seats(environment, agent, opponent, games, seed)
     if environment.spec.num_players == 1:
         if opponent != "random" or opening_plies is not None:
             raise UserError(f"{environment.name} is single-player: leave out the opponent and the opening plies.")

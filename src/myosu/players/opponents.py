@@ -5,14 +5,17 @@ from __future__ import annotations
 import difflib
 import os
 
+from myosu.algorithms.interface import Agent
+from myosu.envs.making import WRAPPERS
 from myosu.envs.registry import Environment
 from myosu.errors import UserError
 from myosu.games.game import Game
-from myosu.players.agent import AgentPlayer
+from myosu.players.agent import AgentPlayer, load_agent
 from myosu.players.alphabeta import AlphaBetaPlayer
 from myosu.players.gtp import GtpPlayer
 from myosu.players.mcts import MctsPlayer
 from myosu.players.player import Player, RandomPlayer
+from myosu.runs.config import shape_of
 
 SPELLINGS = ('random, greedy, alphabeta:DEPTH, mcts:SIMULATIONS, apv:PARTS, gtp:"COMMAND", exhaustive (small games), '
              'or the folder of a run or checkpoint, optionally with :SIMULATIONS')
@@ -48,8 +51,6 @@ def make_opponent(text: str, game: Game, simulations: int | None = None, seed: i
     if not os.path.exists(path) and os.path.isdir(folder := text.rpartition(":")[0]):
         raise UserError(f"{text}: after {folder}: comes the number of simulations per move, 1 or more.")
     if os.path.exists(path) or "/" in path:
-        from myosu.players.agent import load_agent
-
         agent, _, _ = load_agent(path, own_simulations or simulations, seed, game=game.name)
         return AgentPlayer(game, agent, text)
     if text == "pool":
@@ -71,6 +72,11 @@ def resolve_opponent(text: str, environment: Environment, inside: bool = False) 
     """
     if text == "random" and not inside:
         return text
+    if environment.opponent_inside:
+        if text == "pool" and inside:
+            _require_no_wrappers(environment)
+            return text
+        return os.path.abspath(text) if load_opponent(text, environment) else text
     if environment.spec.num_players == 1:
         raise UserError(f"{environment.name} is single-player: there is no opponent {text!r} in it.")
     if text == "pool" and inside:
@@ -82,6 +88,28 @@ def resolve_opponent(text: str, environment: Environment, inside: bool = False) 
         return opponent.name if text.startswith("apv:") else text
     path, simulations = split_simulations(text)
     return os.path.abspath(path) + (f":{simulations}" if simulations else "")
+
+
+def load_opponent(text: str, environment: Environment, seed: int = 0) -> Agent | None:
+    """The agent of the run or checkpoint ``text`` for the other seat of a two-player environment of PettingZoo; None
+    for "random". Raises UserError unless it was trained in the same environment."""
+    if text == "random":
+        return None
+    if not os.path.exists(text):
+        raise UserError(f"{environment.name} has no opponent {text!r}. Opponents in it are random, the folder of a run "
+                        "trained in it, and in training pool; others need the rules of one of Myosu's own games.")
+    agent, own, _ = load_agent(text, seed=seed, game=environment.name)
+    if shape_of(own.spec) != shape_of(environment.spec):
+        raise UserError(f"{text} was trained in {own.name} with other spaces: use the same arguments (--env-kwargs).")
+    _require_no_wrappers(environment)
+    _require_no_wrappers(own)
+    return agent
+
+
+def _require_no_wrappers(environment: Environment) -> None:
+    if environment.maker and environment.maker.kwargs.get(WRAPPERS):
+        raise UserError(f"{environment.name}: wrappers change only what the learner observes, not what an opponent "
+                        "does. Leave them out, or use --opponent random.")
 
 
 def split_simulations(text: str) -> tuple[str, int | None]:

@@ -161,7 +161,7 @@ class RunConfig:
     def learner_spec(self) -> EnvSpec:
         """The spec of the environment as the algorithm sees it: single-player if ``opponent`` plays the other seat."""
         spec = self.environment.spec
-        return spec if self.opponent is None else spec.against_opponent()
+        return spec if self.opponent is None or spec.num_players == 1 else spec.against_opponent()
 
     @property
     def num_players(self) -> int:

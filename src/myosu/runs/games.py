@@ -56,6 +56,7 @@ class _GameJson(TypedDict):
     started: NotRequired[Finite]
     ended: NotRequired[Finite]
     unchosen: NotRequired[list[Count]]
+    replies: NotRequired[list[Numbers]]
     adjudicated: NotRequired[bool]
 
 
@@ -96,6 +97,7 @@ class GameRecord:
         number of the weights that played it.
     players: one per seat. taken_back: number of times that moves were taken back. started, ended: seconds since 1970.
     unchosen: plies whose action no player chose, such as random openings; they must not be learnt from.
+    replies: the moves of an opponent inside the environment, where the seed does not determine them.
     adjudicated: the result was declared (by resignation, or by a file) and does not follow from the actions.
 
     Two fields are never written. stats: an actor's means over the episode by name (policy entropy, KL of the search
@@ -120,6 +122,7 @@ class GameRecord:
     started: float = 0.0
     ended: float = 0.0
     unchosen: list[int] = field(default_factory=list)
+    replies: list[Any] = field(default_factory=list)
     adjudicated: bool = False
     stats: dict[str, float] = field(default_factory=dict)
     observed: list[Move] | None = field(default=None, repr=False, compare=False)
@@ -179,7 +182,7 @@ class GameRecord:
             raise UserError(f"This game was written with {len(self.returns)} returns; {environment.name} has "
                             f"{len(returns)} seats.")
         unchosen = set(self.unchosen)
-        for ply, move in enumerate(play_through(environment, seed, actions)):
+        for ply, move in enumerate(play_through(environment, seed, actions, self.replies)):
             if self.adjudicated and ply == self.length - 1:
                 move = move._replace(rewards=self.returns - returns, terminated=self.terminated,
                                      truncated=self.truncated)
@@ -206,7 +209,8 @@ class GameRecord:
             "game": self.game, "kwargs": self.kwargs, "rewards": self.rewards}
         data |= {name: getattr(self, name) for name in (
             "index", "env_steps", "weights_version", "length", "returns", "raw_returns", "terminated", "truncated")}
-        data |= {name: value for name in ("players", "taken_back", "started", "ended", "unchosen", "adjudicated")
+        data |= {name: value for name in ("players", "taken_back", "started", "ended", "unchosen", "replies",
+                                                      "adjudicated")
                  if (value := getattr(self, name))}
         return data | {name: value for name in ("seed", "actions") if (value := getattr(self, name)) is not None}
 

@@ -17,6 +17,7 @@ import numpy as np
 from gymnasium import spaces
 
 from myosu.envs.game_history import GameHistory
+from myosu.envs.pettingzoo_single import play_known
 from myosu.envs.playback import Move, actions_of
 from myosu.envs.registry import Environment
 from myosu.envs.single_game import SingleGame
@@ -161,6 +162,7 @@ def _played(environment: Environment, record: GameRecord) -> tuple[list[Any], di
         return [history.observation(position) for position in positions], {MASK: masks}, np.diff(totals).tolist()
     assert environment.maker is not None
     with environment.maker.opened() as env:
+        play_known(env, record.replies)
         observation, info = env.reset(seed=seed)
         observations, infos, rewards = [observation], [info], []
         for action in actions:

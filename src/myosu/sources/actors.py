@@ -8,11 +8,12 @@ from myosu.algorithms import algorithm_of, load_settings
 from myosu.algorithms.interface import Actor, Experience
 from myosu.envs.gym_env import GymVectorEnv
 from myosu.envs.gym_vector import BatchVectorEnv
+from myosu.envs.pettingzoo_single import Seating
 from myosu.envs.scenes import SceneVectorEnv
 from myosu.envs.vector import VectorEnv
 from myosu.envs.workers import WorkerVectorEnv
-from myosu.games.game import Game
 from myosu.players.against import AgainstEnv, FinishedGame
+from myosu.players.against_agents import AgainstAgents, one_opponent
 from myosu.players.opponents import make_opponent
 from myosu.randomness import derive_seed
 from myosu.runs.config import RunConfig
@@ -22,32 +23,35 @@ from myosu.sources.pool import AgainstPool, Pool, PoolSettings
 
 def make_actor(config: RunConfig, start: int) -> Actor:
     """Make the ``start``-th actor that the run has ever started. No two actors of a run play the same games."""
-    settings, seed = load_settings(config), config.train.seed
-    if config.opponent is not None:
-        game = config.environment.rules
-        if config.opponent == "pool":
-            return _make_pool_actor(config, game, start)
-        against = AgainstEnv(game, make_opponent(config.opponent, game, seed=derive_seed(seed, 5, start)),
-                             settings.num_envs, derive_seed(seed, 1, start))
-        return ActorAgainst(algorithm_of(config).make_actor(settings, against, derive_seed(seed, 2, start)), against)
-    env = config.environment.make(settings.num_envs, derive_seed(seed, 1, start))
-    return algorithm_of(config).make_actor(settings, env, derive_seed(seed, 2, start))
+    settings, environment, algorithm = load_settings(config), config.environment, algorithm_of(config)
+    env_seed, actor_seed, seed = (derive_seed(config.train.seed, k, start) for k in (1, 2, 5))
+    if config.opponent is None or (environment.opponent_inside and config.opponent == "random"):
+        return algorithm.make_actor(settings, environment.make(settings.num_envs, env_seed), actor_seed)
+    pool = _make_pool(config, seed) if config.opponent == "pool" else None
+    env: AgainstEnv | AgainstAgents
+    if environment.maker is not None:
+        env = AgainstAgents(environment.maker, settings.num_envs, env_seed,
+                            pool or one_opponent(config.opponent, environment, seed))
+    elif pool is not None:
+        env = AgainstPool(environment.rules, pool, settings.num_envs, env_seed)
+    else:
+        opponent = make_opponent(config.opponent, environment.rules, seed=seed)
+        env = AgainstEnv(environment.rules, opponent, settings.num_envs, env_seed)
+    actor = algorithm.make_actor(settings, env, actor_seed)
+    return ActorAgainst(actor, env) if pool is None else ActorAgainstPool(actor, env, pool)
 
 
-def _make_pool_actor(config: RunConfig, game: Game, start: int) -> Actor:
+def _make_pool(config: RunConfig, seed: int) -> Pool:
     settings, train, algorithm = load_settings(config), config.train, algorithm_of(config)
-    pool = Pool(PoolSettings(train.pool_every, train.pool_window, train.pool_latest, train.pool_opening_plies),
-                lambda weights: algorithm.make_agent(settings, config.learner_spec, weights, seed=train.seed),
-                derive_seed(train.seed, 5, start))
-    env = AgainstPool(game, pool, settings.num_envs, derive_seed(train.seed, 1, start))
-    return ActorAgainstPool(algorithm.make_actor(settings, env, derive_seed(train.seed, 2, start)), env)
+    return Pool(PoolSettings(train.pool_every, train.pool_window, train.pool_latest, train.pool_opening_plies),
+                lambda weights: algorithm.make_agent(settings, config.learner_spec, weights, seed=train.seed), seed)
 
 
 class ActorAgainst:
-    """An actor that plays against an opponent inside the environment. Its episodes are recorded as whole games, with
-    the moves of both seats, so that the rules can replay them."""
+    """An actor that plays against an opponent inside the environment. Its episodes are recorded with the moves of both
+    seats, so that they can be replayed: those of native games as whole games."""
 
-    def __init__(self, actor: Actor, env: AgainstEnv) -> None:
+    def __init__(self, actor: Actor, env: AgainstEnv | AgainstAgents) -> None:
         self.actor, self.finished = actor, env.finished
         self.env: VectorEnv = env
 
@@ -55,13 +59,16 @@ class ActorAgainst:
         experience = self.actor.step()
         for k, episode in enumerate(experience.episodes):
             game = self.finished.pop(0)
-            assert game.record.seed == episode.seed, "records of another game"
+            if isinstance(game, FinishedGame):
+                assert game.record.seed == episode.seed, "records of another game"
+                whole = replace(game.record, weights_version=episode.weights_version)
+            else:
+                whole = replace(episode, replies=game.replies)
             experience.episodes[k] = replace(
-                game.record, weights_version=episode.weights_version,
-                stats={**episode.stats, **self.statistics(game, episode.returns[0])})
+                whole, stats={**episode.stats, **self.statistics(game, episode.returns[0])})
         return experience
 
-    def statistics(self, game: FinishedGame, learner_return: float) -> dict[str, float]:
+    def statistics(self, game: FinishedGame | Seating, learner_return: float) -> dict[str, float]:
         """Statistics of a finished game, by name."""
         return {"learner_return": learner_return}
 
@@ -79,16 +86,16 @@ class ActorAgainstPool(ActorAgainst):
     """An ``ActorAgainst`` whose opponents are earlier versions of the learner. Adds pool_elo to the metrics: the
     learner's Elo rating above random play when the newest member joined the pool (``evaluation.ratings``)."""
 
-    def __init__(self, actor: Actor, env: AgainstPool) -> None:
+    def __init__(self, actor: Actor, env: AgainstEnv | AgainstAgents, pool: Pool) -> None:
         super().__init__(actor, env)
-        self.pool = env.pool
+        self.pool = pool
 
     def step(self) -> Experience:
         experience = super().step()
         self.pool.count(experience.steps)
         return experience
 
-    def statistics(self, game: FinishedGame, learner_return: float) -> dict[str, float]:
+    def statistics(self, game: FinishedGame | Seating, learner_return: float) -> dict[str, float]:
         self.pool.record(game.opponent, learner_return)
         return {**super().statistics(game, learner_return), "pool_elo": self.pool.elo}
 

@@ -44,7 +44,7 @@ class Pool:
 
     def __init__(self, settings: PoolSettings, make_agent: Callable[[Weights], Agent], seed: int) -> None:
         self.settings, self.make_agent = settings, make_agent
-        self.rng = np.random.default_rng([seed, 4])
+        self.exploration, self.rng = EXPLORATION, np.random.default_rng([seed, 4])
         self.newest = 1
         self.weights: dict[int, Weights] = {}  # of the members in the window and of the newest
         self.agents: dict[int, Agent] = {}
@@ -96,8 +96,8 @@ class Pool:
         return self.agents[number]
 
     def record(self, number: int, learner_return: float) -> None:
-        """Record the result of a game of the learner against member ``number``."""
-        if number != self.newest:
+        """Record the result of a game of the learner against member ``number``; −1: it had no opponent."""
+        if number not in (self.newest, -1):
             self.results.add(self.newest, number, learner_return)
 
     def state_dict(self) -> dict[str, Any]:
@@ -155,7 +155,7 @@ class AgainstPool(AgainstEnv):
 
     def _opponents_actions(self, env_ids: np.ndarray) -> np.ndarray:
         actions = super()._opponents_actions(env_ids)  # at random
-        facing, wild = self.facing[env_ids], self.pool.rng.random(len(env_ids)) < EXPLORATION
+        facing, wild = self.facing[env_ids], self.pool.rng.random(len(env_ids)) < self.pool.exploration
         for number in np.unique(facing[facing > 0]).tolist():
             rows = np.flatnonzero(facing == number)
             policy = self._policy(self.pool.agent(number), env_ids[rows])

@@ -10,6 +10,7 @@ from typing import Any
 
 from myosu.envs.python_objects import pack_object, unpack_object
 from myosu.errors import UserError
+from myosu.evaluation.both_seats import play_both_seats
 from myosu.evaluation.episodes import play_episodes
 from myosu.evaluation.match import play_match
 from myosu.players.agent import AgentPlayer, load_agent
@@ -27,6 +28,8 @@ def evaluate_checkpoint(path: Path, games: int, seed: int) -> dict[str, Any]:
     """Evaluate the agent in ``path``: a match against its run's ``evaluation_opponent``, or episodes in a single-player
     environment. Returns the JSON of the result."""
     agent, environment, config = load_agent(path, seed=seed)
+    if environment.opponent_inside:
+        return play_both_seats(environment, agent, config.train.evaluation_opponent, games, seed, EVALUATION_STEPS)
     if environment.spec.num_players == 1:
         return play_episodes(environment, agent, games, seed, EVALUATION_STEPS).to_json()
     game = environment.rules

@@ -41,7 +41,7 @@ def configure(game: str, algorithm: str | None = None, settings: Mapping[str, An
         # The wrapper becomes part of the configuration, so that evaluations, videos and agents use it too.
         wrappers = [*(env_kwargs or {}).get("wrappers", []), {"wrapper": "myosu.envs.wrappers:OneArray"}]
         return configure(game, algorithm, settings, rewards, {**(env_kwargs or {}), "wrappers": wrappers},
-                         preset=preset)
+                         opponent, preset)
     own, train = _field_names(kind), _field_names(TrainConfig)
     given = dict(settings or {})
     for name in given.keys() - {*own, *train}:
@@ -95,7 +95,15 @@ def require_possible(config: RunConfig) -> None:
     if algorithm.SOURCE == "recorded" and config.train.actors:
         raise UserError(f"actors = {config.train.actors}: {config.algorithm} learns from recorded games and has no "
                         "actors.")
-    games, players = config.train.evaluation_games, config.environment.spec.num_players
-    if games is not None and players == 2 and (games < 4 or games % 2):
+    train, environment = config.train, config.environment
+    if environment.opponent_inside and config.opponent not in (None, "random"):
+        if train.env_workers != "none":
+            raise UserError(f"env_workers = {train.env_workers}: {environment.name} runs in the process of its "
+                            "opponent's network. Leave out --env-workers.")
+        if train.pool_opening_plies:
+            raise UserError(f"pool_opening_plies = {train.pool_opening_plies}: random openings need the rules of one "
+                            "of Myosu's own games. Leave it out: members of the pool play a random move in ten.")
+    games, two_players = train.evaluation_games, environment.spec.num_players == 2 or environment.opponent_inside
+    if games is not None and two_players and (games < 4 or games % 2):
         raise UserError(f"evaluation_games = {games}: in a two-player game an even number from 4, because half of "
                         "them are played from each seat.")

@@ -38,7 +38,7 @@ def make_video(environment: Environment, record: GameRecord, path: Path) -> str:
             path.parent.mkdir(parents=True, exist_ok=True)
             part.touch()  # its error message is clearer than imageio's
             with closing(_open_writer(part, playback.fps)) as writer:
-                for image in playback.images(*record.seed_and_actions()):
+                for image in playback.images(*record.seed_and_actions(), record.replies):
                     writer.append_data(_even(image))
             os.replace(part, path)
         except OSError as error:
