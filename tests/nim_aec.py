@@ -16,10 +16,9 @@ def env(render_mode=None, stones=4):
 
 
 class Nim:
-    metadata = {"name": "nim_v0", "render_modes": ["rgb_array"]}
-
     def __init__(self, stones):
         self.first, self.possible_agents = stones, ["first", "second"]
+        self.metadata = {"name": "nim_v0", "render_modes": ["rgb_array"], "render_fps": 2}
 
     def observation_space(self, agent):
         return spaces.Dict({"observation": spaces.Box(0, 1, (self.first + 1,), np.uint8),
@@ -37,7 +36,8 @@ class Nim:
     def observe(self, agent):
         """The number of stones, one-hot, and which actions (take one, take two) leave no fewer than none."""
         mask = [1, self.stones >= 2] if agent == self.agent_selection else [0, 0]
-        return {"observation": np.eye(self.first + 1, dtype=np.uint8)[self.stones], "action_mask": np.array(mask, np.int8)}
+        return {"observation": np.eye(self.first + 1, dtype=np.uint8)[self.stones],
+                "action_mask": np.array(mask, np.int8)}
 
     def step(self, action):
         mover, other = self.agent_selection, self.possible_agents[self.agent_selection == "first"]

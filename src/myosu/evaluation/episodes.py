@@ -1,20 +1,25 @@
-"""Evaluation of an agent in a single-player environment over whole episodes."""
+"""Evaluation of an agent over whole episodes, in single-player environments and in PettingZoo's for two."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from myosu.algorithms.interface import Agent, positions_in
+from myosu.envs.pettingzoo_single import Seating
 from myosu.envs.registry import Environment
 from myosu.envs.vector import Step, VectorEnv
 from myosu.errors import UserError
+from myosu.evaluation.match import Score, require_both_seats, score_json
 from myosu.evaluation.statistics import Interval, mean_interval, wilson_interval
+from myosu.players.against_agents import AgainstAgents
+from myosu.players.opponents import load_opponent
+from myosu.randomness import derive_seed
 
 #: Maximum number of parallel environments.
 MAX_ENVS = 64
@@ -134,3 +139,27 @@ def play_episodes(environment: Environment, agent: Agent, games: int, seed: int 
     reward_range = environment.game.reward_range if environment.game else (-math.inf, math.inf)
     return EpisodesResult(environment.name, reward_range, returns, raw, lengths, truncated, time.perf_counter() - begin,
                           environment.spec.max_steps, environment.game.success_return if environment.game else None)
+
+
+def play_both_seats(environment: Environment, agent: Agent, opponent: str, games: int, seed: int = 0,
+                    most_steps: float = math.inf) -> dict[str, Any]:
+    """Play ``games`` episodes of a two-player environment of PettingZoo, half from each seat, against ``opponent``
+    (``load_opponent``). A win is a return above 0. Returns the fields of ``EpisodesResult.to_json`` and of
+    ``MatchResult.to_json``, without opening plies. most_steps: as in ``play_episodes``."""
+    require_both_seats(games)
+    other, seats, finished = load_opponent(opponent, environment, seed), list[EpisodesResult](), list[Seating]()
+
+    def make(count: int, seed: int) -> VectorEnv:
+        assert environment.maker is not None
+        env = AgainstAgents(environment.maker, count, seed, other, seat=len(seats))
+        env.finished = finished
+        return env
+
+    for seat in (0, 1):
+        seats.append(play_episodes(environment, agent, games // 2, derive_seed(seed, seat), most_steps / 2, make))
+    whole: dict[str, Any] = {name: np.concatenate([getattr(played, name) for played in seats])
+                             for name in ("returns", "raw_returns", "lengths", "truncated")}
+    both = replace(seats[0], seconds=seats[0].seconds + seats[1].seconds, **whole)
+    total, first, second = (score_json(Score.of(played.returns[:, None])) for played in (both, *seats))
+    return {**both.to_json(), "opponent": opponent, **total, "first_seat": first, "second_seat": second,
+            "distinct_games": len(set(map(str, finished)))}

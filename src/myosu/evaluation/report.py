@@ -7,8 +7,7 @@ from typing import Any
 from myosu.algorithms.interface import Agent
 from myosu.envs.registry import Environment
 from myosu.errors import UserError
-from myosu.evaluation.both_seats import play_both_seats
-from myosu.evaluation.episodes import play_episodes
+from myosu.evaluation.episodes import play_both_seats, play_episodes
 from myosu.evaluation.exhaustive import exhaustive_report
 from myosu.evaluation.match import play_match
 from myosu.games.game import Game

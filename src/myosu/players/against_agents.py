@@ -4,37 +4,21 @@ from __future__ import annotations
 
 import copy
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from myosu.algorithms.interface import Agent, AgentState
 from myosu.envs.gym_env import GymVectorEnv
 from myosu.envs.making import EnvMaker
-from myosu.envs.pettingzoo_single import Seating, TwoPlayerEnv, random_action
-from myosu.envs.registry import Environment
+from myosu.envs.pettingzoo_single import Seating, random_action
 from myosu.players.agent import stack_states
-from myosu.players.opponents import load_opponent
 from myosu.randomness import draw
 
 
-class Opponents(Protocol):
-    """Draws opponents by number (0 plays at random). exploration: probability of a random move."""
-
-    exploration: float
-    rng: np.random.Generator
-
-    def draw(self, count: int, in_use: np.ndarray) -> np.ndarray: ...
-
-    def agent(self, number: int) -> Agent: ...
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
-
-
-class OneOpponent:
-    """``Opponents`` with a single agent."""
+class Opponents:
+    """The opponents of episodes, by number (0 plays at random); here one agent. exploration: probability of a random
+    move."""
 
     exploration = 0.0
 
@@ -54,19 +38,13 @@ class OneOpponent:
         self.rng.bit_generator.state = state["rng"]
 
 
-def one_opponent(text: str, environment: Environment, seed: int) -> OneOpponent | None:
-    """The opponent named ``text`` (``load_opponent``); None for "random". Raises UserError."""
-    agent = load_opponent(text, environment, seed)
-    return None if agent is None else OneOpponent(agent, seed)
-
-
 class AgainstAgents(GymVectorEnv):
-    """A ``GymVectorEnv`` of ``TwoPlayerEnv``. The opponent of an episode is drawn from ``pool`` at its first move and
-    samples its moves from its policy; without ``pool`` it plays at random. An agent whose action is not a single choice
-    has no such policy, and plays as it acts.
+    """A ``GymVectorEnv`` of ``TwoPlayerEnv``. Each episode's opponent is drawn from ``pool`` at its first move. It
+    samples its moves from its policy, or just acts where an action is not one choice. Without ``pool`` it plays at
+    random.
 
-    make: makes one ``TwoPlayerEnv`` without wrappers. seat: the learner's; None: drawn for each episode.
-    finished: the finished episodes, in the order of ``Step``; the caller removes them.
+    seat: the learner's; None: drawn for each episode. finished: the finished episodes, in the order of ``Step``; the
+    caller removes them.
     """
 
     def __init__(self, make: EnvMaker, num_envs: int, seed: int, pool: Opponents | None, seat: int | None = None
@@ -77,51 +55,49 @@ class AgainstAgents(GymVectorEnv):
         self.memory: dict[int, AgentState] = {}  # recurrent states of the opponents, by environment
         self._games: list[Any] = [env.gym_env.unwrapped for env in self._envs]
         for i, game in enumerate(self._games):
-            assert isinstance(game, TwoPlayerEnv)
             game.seat, game.opponent = seat, partial(self._reply, i) if pool else None
 
     def send(self, actions: np.ndarray, env_ids: np.ndarray) -> None:
         seatings = [self._games[i].seating for i in env_ids]
         super().send(actions, env_ids)
-        over = self._rows["terminated"] | self._rows["truncated"]
         for i, seating in zip(env_ids, seatings, strict=True):
-            if over[i]:
+            if seating is not self._games[i].seating:  # the next episode has begun
                 seating.actions = self._log.actions[i].copy()
                 self.finished.append(seating)
 
     def state_dict(self) -> dict[str, Any]:
-        return copy.deepcopy({
-            **super().state_dict(), "pool": self.pool.state_dict(),
-            "seatings": [vars(game.seating) for game in self._games],
-            "memory": {str(i): memory for i, memory in self.memory.items()}})
+        return copy.deepcopy({**super().state_dict(), "pool": self.pool.state_dict(),
+                              "seatings": [vars(game.seating) for game in self._games],
+                              "memory": {str(i): memory for i, memory in self.memory.items()}})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for game, seating in zip(self._games, state["seatings"], strict=True):
-            game.known = list(seating["replies"])
+        seatings = [Seating(**seating) for seating in copy.deepcopy(state["seatings"])]
+        for game, seating in zip(self._games, seatings, strict=True):
+            game.known = seating.replies.copy()
         super().load_state_dict(state)
-        for game, seating in zip(self._games, state["seatings"], strict=True):
-            game.seating.opponent = seating["opponent"]
+        for game, seating in zip(self._games, seatings, strict=True):
+            game.seating = seating
         self.pool.load_state_dict(state["pool"])
         self.memory = {int(i): memory for i, memory in state["memory"].items()}
 
     def _reply(self, i: int, observation: Any, info: dict[str, Any]) -> Any:
-        """The action of the opponent in environment ``i``, which observes this."""
-        pool, seating = self.pool, self._games[i].seating
+        """The action of the opponent in environment ``i``."""
+        pool, game = self.pool, self._games[i]
+        seating = game.seating
         if not seating.replies:
             self.memory.pop(i, None)
-            in_use = np.array([game.seating.opponent for game in self._games])
-            seating.opponent = int(pool.draw(1, in_use)[0])
+            seating.opponent = int(pool.draw(1, np.array([game.seating.opponent for game in self._games]))[0])
         seen, legal = self._envs[i].seen(observation, info)
-        action = random_action(self._games[i].action_space, legal[0] if legal.size else None, pool.rng)
-        if seating.opponent > 0:
-            wild, agent = pool.rng.random() < pool.exploration, pool.agent(seating.opponent)
-            before = stack_states([self.memory.get(i)])
+        wild = pool.rng.random() < pool.exploration
+        if seating.opponent:
+            agent, before = pool.agent(seating.opponent), stack_states([self.memory.get(i)])
             if self.spec.action_shape:
-                chosen, after = agent.act(seen, legal, *before)
+                action, after = agent.act(seen, legal, *before)
             else:
                 analysis = agent.analyze(seen, legal, *before)
-                chosen, after = draw(analysis.policy, 1.0, pool.rng), analysis.state
+                action, after = draw(analysis.policy, 1.0, pool.rng), analysis.state
             if after is not None:
                 self.memory[i] = after[0]
-            action = action if wild else chosen[0]
-        return action
+            if not wild:
+                return action[0]
+        return random_action(game.action_space, legal[0] if legal.size else None, pool.rng)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 import os
 
-from myosu.algorithms.interface import Agent
 from myosu.envs.making import WRAPPERS
 from myosu.envs.registry import Environment
 from myosu.errors import UserError
 from myosu.games.game import Game
+from myosu.players.against_agents import Opponents
 from myosu.players.agent import AgentPlayer, load_agent
 from myosu.players.alphabeta import AlphaBetaPlayer
 from myosu.players.gtp import GtpPlayer
@@ -90,20 +90,20 @@ def resolve_opponent(text: str, environment: Environment, inside: bool = False) 
     return os.path.abspath(path) + (f":{simulations}" if simulations else "")
 
 
-def load_opponent(text: str, environment: Environment, seed: int = 0) -> Agent | None:
-    """The agent of the run or checkpoint ``text`` for the other seat of a two-player environment of PettingZoo; None
-    for "random". Raises UserError unless it was trained in the same environment."""
+def load_opponent(text: str, environment: Environment, seed: int = 0) -> Opponents | None:
+    """The agent of the run or checkpoint ``text`` as the opponent in a two-player environment of PettingZoo; None for
+    "random". Raises UserError unless it was trained in the same environment."""
     if text == "random":
         return None
     if not os.path.exists(text):
         raise UserError(f"{environment.name} has no opponent {text!r}. Opponents in it are random, the folder of a run "
                         "trained in it, and in training pool; others need the rules of one of Myosu's own games.")
     agent, own, _ = load_agent(text, seed=seed, game=environment.name)
+    for one in (environment, own):
+        _require_no_wrappers(one)
     if shape_of(own.spec) != shape_of(environment.spec):
         raise UserError(f"{text} was trained in {own.name} with other spaces: use the same arguments (--env-kwargs).")
-    _require_no_wrappers(environment)
-    _require_no_wrappers(own)
-    return agent
+    return Opponents(agent, seed)
 
 
 def _require_no_wrappers(environment: Environment) -> None:

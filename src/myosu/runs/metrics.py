@@ -74,8 +74,9 @@ class Metrics:
         if best:
             self._best = episode.returns[0]
         filmed = self._video_every > 0 and episode.seed is not None and (best or index % self._video_every == 0)
-        record = replace(episode, index=index, env_steps=env_steps, actions=episode.actions if best or filmed or (
-            index % ACTIONS_EVERY == 0) else None)
+        record = replace(episode, index=index, env_steps=env_steps)
+        if not (best or filmed or index % ACTIONS_EVERY == 0):
+            record = replace(record, actions=None, replies=[])
         append_line(self._games, record)
         self._episodes.append(record)
         return record if filmed else None

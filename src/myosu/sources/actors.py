@@ -13,8 +13,8 @@ from myosu.envs.scenes import SceneVectorEnv
 from myosu.envs.vector import VectorEnv
 from myosu.envs.workers import WorkerVectorEnv
 from myosu.players.against import AgainstEnv, FinishedGame
-from myosu.players.against_agents import AgainstAgents, one_opponent
-from myosu.players.opponents import make_opponent
+from myosu.players.against_agents import AgainstAgents
+from myosu.players.opponents import load_opponent, make_opponent
 from myosu.randomness import derive_seed
 from myosu.runs.config import RunConfig
 from myosu.runs.state import State, Weights
@@ -31,7 +31,7 @@ def make_actor(config: RunConfig, start: int) -> Actor:
     env: AgainstEnv | AgainstAgents
     if environment.maker is not None:
         env = AgainstAgents(environment.maker, settings.num_envs, env_seed,
-                            pool or one_opponent(config.opponent, environment, seed))
+                            pool or load_opponent(config.opponent, environment, seed))
     elif pool is not None:
         env = AgainstPool(environment.rules, pool, settings.num_envs, env_seed)
     else:

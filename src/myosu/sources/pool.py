@@ -13,6 +13,7 @@ from myosu.algorithms.interface import Agent, AgentState, known_positions
 from myosu.evaluation.ratings import Results, fit
 from myosu.games.game import Game
 from myosu.players.against import AgainstEnv
+from myosu.players.against_agents import Opponents
 from myosu.players.agent import stack_states
 from myosu.players.player import RandomPlayer, legal_mask
 from myosu.runs.state import Weights
@@ -35,7 +36,7 @@ class PoolSettings:
     opening_plies: int = 0
 
 
-class Pool:
+class Pool(Opponents):
     """Earlier versions of the learner, by number: 0 plays at random, the others are numbered in order of time.
 
     The newest member is updated to the learner's weights from time to time. After ``every`` steps it is frozen and a

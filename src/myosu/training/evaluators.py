@@ -10,8 +10,7 @@ from typing import Any
 
 from myosu.envs.python_objects import pack_object, unpack_object
 from myosu.errors import UserError
-from myosu.evaluation.both_seats import play_both_seats
-from myosu.evaluation.episodes import play_episodes
+from myosu.evaluation.episodes import play_both_seats, play_episodes
 from myosu.evaluation.match import play_match
 from myosu.players.agent import AgentPlayer, load_agent
 from myosu.players.opponents import make_opponent
