@@ -27,7 +27,7 @@ from myosu.errors import UserError, describe
 from myosu.runs.config import RunConfig
 from myosu.runs.files import remove, sha256, sync, write_json, writing_to
 from myosu.runs.reading import Count, FileName, Finite, Pattern, Range, load_json, parse, read_json
-from myosu.runs.state import State, Weights, load_state, rounded_halves, save_state
+from myosu.runs.state import State, Weights, joined_halves, load_state, save_state, split_halves
 
 #: Number of checkpoints from which training can resume: the latest, and one in case it is damaged.
 RESUMABLE = 2
@@ -112,13 +112,11 @@ class Checkpoint:
         return RunConfig.from_json(self.manifest["config"], self.path / "manifest.json")
 
     def weights(self) -> Weights:
-        """Load the weights, in float32 if they are stored in float16. Raises UserError if the file does not match the
+        """Load the weights, in float32 if they are stored in half. Raises UserError if the file does not match the
         manifest, or if a weight is not finite."""
         self._check("weights.safetensors")
         with self._reading("weights.safetensors"):
-            weights = load_file(self.path / "weights.safetensors")
-        weights = {name: tensor.float() if tensor.dtype == torch.float16 else tensor
-                   for name, tensor in weights.items()}
+            weights = joined_halves(load_file(self.path / "weights.safetensors"))
         for name, tensor in weights.items():
             if not torch.isfinite(tensor.float()).all():
                 raise UserError(f"{self.path / 'weights.safetensors'}: {name} has numbers that are not finite. "
@@ -149,7 +147,7 @@ class Checkpoint:
         """Write the agent to ``folder`` as a separate checkpoint without training state. Raises UserError if the folder
         exists.
 
-        half: store the weights in float16, with 9 of the 10 bits of their fractions; ``weights`` loads them in float32.
+        half: store the weights in half the bytes (``split_halves``).
         """
         self._check("weights.safetensors")
         try:
@@ -157,9 +155,7 @@ class Checkpoint:
         except FileExistsError:
             raise UserError(f"{folder} exists already. Choose another folder.") from None
         if half:
-            save_file({name: torch.from_numpy(rounded_halves(tensor.numpy(), 9))
-                       if tensor.dtype == torch.float32 else tensor
-                       for name, tensor in self.weights().items()}, folder / "weights.safetensors")
+            save_file(split_halves(self.weights()), folder / "weights.safetensors")
         else:
             shutil.copyfile(self.path / "weights.safetensors", folder / "weights.safetensors")
         _write_manifest(folder, {
