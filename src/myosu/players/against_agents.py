@@ -8,17 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from myosu.algorithms.interface import Agent, AgentState
+from myosu.algorithms.interface import Agent, AgentState, known_positions
 from myosu.envs.gym_env import GymVectorEnv
 from myosu.envs.making import EnvMaker
 from myosu.envs.pettingzoo_single import Seating, random_action
 from myosu.players.agent import stack_states
-from myosu.randomness import draw
 
 
 class Opponents:
     """The opponents of episodes, by number (0 plays at random); here one agent. exploration: probability of a random
-    move."""
+    move instead of the agent's."""
 
     exploration = 0.0
 
@@ -30,6 +29,21 @@ class Opponents:
 
     def agent(self, number: int) -> Agent:
         return self._agent
+
+    def actions(self, number: int, memory: dict[int, AgentState], env_ids: list[int], observation: np.ndarray,
+                legal_actions: np.ndarray, positions: np.ndarray | None = None, single: bool = True) -> np.ndarray:
+        """Actions of opponent ``number`` in the environments ``env_ids``, sampled from its policy. Updates ``memory``,
+        the recurrent states by environment. single: whether an action is one choice; other agents just act."""
+        agent, before = self.agent(number), stack_states([memory.get(i) for i in env_ids])
+        if single:
+            analysis = agent.analyze(observation, legal_actions, *before, **known_positions(agent, positions))
+            policy, after = analysis.policy, analysis.state
+            chosen = (policy.cumsum(1) > self.rng.random((len(policy), 1)) * policy.sum(1, keepdims=True)).argmax(1)
+        else:
+            chosen, after = agent.act(observation, legal_actions, *before)
+        if after is not None:
+            memory.update(zip(env_ids, after, strict=True))
+        return chosen
 
     def state_dict(self) -> dict[str, Any]:
         return {"rng": self.rng.bit_generator.state}
@@ -90,14 +104,8 @@ class AgainstAgents(GymVectorEnv):
         seen, legal = self._envs[i].seen(observation, info)
         wild = pool.rng.random() < pool.exploration
         if seating.opponent:
-            agent, before = pool.agent(seating.opponent), stack_states([self.memory.get(i)])
-            if self.spec.action_shape:
-                action, after = agent.act(seen, legal, *before)
-            else:
-                analysis = agent.analyze(seen, legal, *before)
-                action, after = draw(analysis.policy, 1.0, pool.rng), analysis.state
-            if after is not None:
-                self.memory[i] = after[0]
+            single = not self.spec.action_shape
+            chosen = pool.actions(seating.opponent, self.memory, [i], seen, legal, single=single)
             if not wild:
-                return action[0]
+                return chosen[0]
         return random_action(game.action_space, legal[0] if legal.size else None, pool.rng)

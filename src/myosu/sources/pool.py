@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from myosu.algorithms.interface import Agent, AgentState, known_positions
+from myosu.algorithms.interface import Agent, AgentState
 from myosu.evaluation.ratings import Results, fit
 from myosu.games.game import Game
 from myosu.players.against import AgainstEnv
 from myosu.players.against_agents import Opponents
-from myosu.players.agent import stack_states
 from myosu.players.player import RandomPlayer, legal_mask
 from myosu.runs.state import Weights
 
@@ -159,17 +158,9 @@ class AgainstPool(AgainstEnv):
         facing, wild = self.facing[env_ids], self.pool.rng.random(len(env_ids)) < self.pool.exploration
         for number in np.unique(facing[facing > 0]).tolist():
             rows = np.flatnonzero(facing == number)
-            policy = self._policy(self.pool.agent(number), env_ids[rows])
-            drawn = (policy.cumsum(1) > self.pool.rng.random((len(rows), 1)) * policy.sum(1, keepdims=True)).argmax(1)
+            states, observation = self.states[env_ids[rows]], self._no_observations(rows)
+            self._rules.observe(states, observation)
+            drawn = self.pool.actions(number, self.memory, env_ids[rows].tolist(), observation,
+                                      legal_mask(self.game, states), states)
             actions[rows] = np.where(wild[rows], actions[rows], drawn)
         return actions
-
-    def _policy(self, agent: Agent, env_ids: np.ndarray) -> np.ndarray:
-        """The policy of a member, float32 [n, A], in these games, in which it is to move."""
-        states, observation = self.states[env_ids], self._no_observations(env_ids)
-        self._rules.observe(states, observation)
-        before = stack_states([self.memory.get(i) for i in env_ids.tolist()])
-        analysis = agent.analyze(observation, legal_mask(self.game, states), *before, **known_positions(agent, states))
-        if analysis.state is not None:
-            self.memory.update(zip(env_ids.tolist(), analysis.state, strict=True))
-        return analysis.policy
