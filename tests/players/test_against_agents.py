@@ -12,11 +12,13 @@ from damage import renew
 import myosu
 from myosu import cli
 from myosu.algorithms.interface import Analysis
+from myosu.envs.playback import Playback
 from myosu.envs.registry import load_environment
 from myosu.errors import UserError
 from myosu.players.against_agents import AgainstAgents, Opponents
 from myosu.players.opponents import load_opponent
 from myosu.runs.checkpoint import find_checkpoint
+from myosu.runs.minari_datasets import _played
 from myosu.runs.recordings import open_recording
 from myosu.sources.pool import Pool, PoolSettings
 
@@ -212,6 +214,14 @@ def test_run_plays_the_other_seat_and_records_hold_its_moves(greedy, algorithm, 
         assert left == 0 and record.returns == [1.0 if learns else -1.0], "who takes the last stone wins"
         seats.add(seat)
     assert len(records) > 20 and seats == {0, 1}
+    # Videos and datasets replay these moves too.
+    playback = Playback(environment)
+    for record in records[:10]:
+        assert len(list(playback.images(*record.seed_and_actions(), record.replies))) == record.length + 1
+        assert playback.returns.tolist() == record.returns and playback.terminated
+        observations, _, rewards = _played(environment, record)
+        assert [int(one["observation"].argmax()) for one in observations[:-1]] == [
+            int(move.observation.argmax()) for move in record.moves(environment)] and sum(rewards) == record.returns[0]
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "dqn"])
