@@ -45,6 +45,7 @@ SKIPPED = {
     r"\bENV\b|…": "names no environment",
     r"RUN/played": "needs games that the user played",
     r"runs/teacher": "learns from a run of the user's own",
+    r"runs/zoo": "needs a run in PettingZoo (tests/players/test_against_agents.py has runs in a game of its kind)",
 }
 #: Programs that a command needs.
 PROGRAMS = {"gtp-rhino": "gtp-rhino", "gnugo": "gnugo"}
