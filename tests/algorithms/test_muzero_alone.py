@@ -1,8 +1,13 @@
 """MuZero in environments for one player: exact values on the probes."""
 
+import tomllib
+from importlib.resources import files
+
+import gymnasium
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 
 from in_turn import InTurn
 from myosu.algorithms import muzero
@@ -28,6 +33,34 @@ def test_probes_reach_their_exact_values(probe):
     with torch.no_grad():
         found = loop.learner.support.mean(net.initial(torch.from_numpy(observation))[1]).numpy()
     assert np.allclose(found, values, atol=0.1), found
+
+
+class Corridor(gymnasium.Env):
+    """Six cells, moves to the left, to the right, or none; the last cell pays 1, for at most 30 steps."""
+
+    observation_space, action_space = spaces.Box(0.0, 1.0, (6,), np.float32), spaces.Discrete(3)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.cell = self.steps = 0
+        return np.eye(6, dtype=np.float32)[self.cell], {}
+
+    def step(self, action):
+        self.cell, self.steps = max(0, self.cell + (-1, 1, 0)[action]), self.steps + 1
+        return np.eye(6, dtype=np.float32)[self.cell], float(self.cell == 5), self.cell == 5, self.steps == 30, {}
+
+
+def test_the_preset_of_environments_learns_a_rare_reward_whose_range_is_unknown():
+    # With the defaults alone (41 atoms over ±20,000, Q rescaled however little it differs) errors of the values make
+    # the policy deterministic before it has seen enough rewards.
+    preset = tomllib.loads((files("myosu.presets") / "muzero" / "environment.toml").read_text(encoding="utf-8"))
+    config = muzero.Config(**{**preset, "learning_starts": 1000, "num_envs": 16, "channels": 32, "blocks": 1,
+                              "precision": "float32", "device": "cpu"})
+    loop = InTurn(muzero, config, GymVectorEnv(Corridor, config.num_envs)).run(20_000)
+    agent = loop.agent()
+    actions, _ = agent.act(np.eye(6, dtype=np.float32)[:5], np.ones((5, 3), np.bool_))
+    assert actions.tolist() == [1] * 5
+    assert np.mean([episode.returns[0] for episode in loop.episodes[-50:]]) > 0.9
 
 
 def test_continuous_actions_are_refused():

@@ -184,7 +184,7 @@ def test_every_preset_is_a_valid_configuration():
     for file in Path(str(files("myosu.presets"))).glob("*/*.toml"):
         settings = load_algorithm(file.parent.name).Config
         # Those that are not for one environment.
-        names = {"board": "othello", "categories": "Taxi-v4", "vectors": "Acrobot-v1"}
+        names = {"board": "othello", "categories": "Taxi-v4", "vectors": "Acrobot-v1", "environment": "Acrobot-v1"}
         not_here = file.stem == "atari" or file.stem in ("Hopper-v5", "HalfCheetah-v5")  # MuJoCo is not installed
         environment = load_environment("CartPole-v1" if not_here else names.get(file.stem, file.stem))
         if file.stem == "board":

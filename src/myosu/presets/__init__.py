@@ -2,7 +2,8 @@
 algorithm's ``Config``. Environments without a file of their own use that of their kind: ``ALGORITHM/atari.toml`` is
 for all games with the frames of ``--atari``, ``board.toml`` for two-player board games, ``categories.toml`` for
 environments that are observed as categories (``Discrete``, ``MultiDiscrete``), ``vectors.toml`` for those observed as a
-vector of numbers."""
+vector of numbers, ``environment.toml`` for environments of any kind (all but native
+games)."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from myosu.errors import UserError
 from myosu.runs.config import from_dict
 
 #: Names of the presets that are not for one environment.
-KINDS = ("atari", "board", "categories", "vectors")
+KINDS = ("atari", "board", "categories", "vectors", "environment")
 
 
 def default_algorithm(environment: Environment, opponent: str | None = None) -> str:
@@ -47,7 +48,8 @@ def load_preset(algorithm: str, environment: Environment, config: Any, own: str 
     wrappers = [wrapper["wrapper"] for wrapper in kwargs.get(WRAPPERS, [])]
     itself = game.name if game else environment.name.rpartition(":")[2].replace("/", "-")
     for name in (*[itself] * (not kwargs), *["atari"] * (ATARI in wrappers), *["board"] * board,
-                 *["categories"] * categories, *["vectors"] * (vector and not categories)):
+                 *["categories"] * categories, *["vectors"] * (vector and not categories),
+                 *["environment"] * (game is None)):
         file = files(__name__) / algorithm / f"{name}.toml"
         if file.is_file():
             return _typed(tomllib.loads(file.read_text(encoding="utf-8")), config, file)
