@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import myosu.players.agent
+import myosu.players.opponents
 import myosu.training.trainer
 from myosu import cli
 from myosu.doctor.attending import RunDoctor
@@ -43,6 +44,7 @@ def agent(monkeypatch):
         return CentreFirst(), load_environment("tictactoe"), config
 
     monkeypatch.setattr(myosu.players.agent, "load_agent", load_agent)
+    monkeypatch.setattr(myosu.players.opponents, "load_agent", load_agent)
     return calls
 
 
