@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import myosu
 from myosu import cli
@@ -270,11 +271,15 @@ def test_a_recurrent_agent_keeps_its_state_between_calls(tmp_path):
 
 
 def test_training_restores_signals_threads_and_random_state(tmp_path):
-    handlers = []
+    handlers, blas_threads = [], []
+
+    def count_blas_threads():
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
 
     class Look(myosu.Callback):
         def on_checkpoint(self, path):
             handlers.append(signal.getsignal(signal.SIGINT))
+            blas_threads.append(count_blas_threads())
 
     torch.set_num_threads(2)
     np.random.seed(3)
@@ -283,7 +288,10 @@ def test_training_restores_signals_threads_and_random_state(tmp_path):
     before = np.random.get_state()[1].tolist(), random.getstate(), torch.get_rng_state().tolist()
     threads = os.environ.pop("OMP_NUM_THREADS", None)
     try:
-        myosu.train("tictactoe", TOY, run=tmp_path / "run", callbacks=[Look()], **TOY_TINY)
+        with threadpool_limits(2, user_api="blas"):
+            myosu.train("tictactoe", TOY, run=tmp_path / "run", callbacks=[Look()], **TOY_TINY)
+            assert count_blas_threads() == [2] * len(blas_threads[0])
+        assert blas_threads[0] == [1] * len(blas_threads[0])  # or it is many times slower where other programs run
         assert torch.get_num_threads() == 2 and "OMP_NUM_THREADS" not in os.environ
     finally:
         torch.set_num_threads(1)

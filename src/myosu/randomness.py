@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 
 def derive_seed(*entropy: int) -> int:
@@ -24,9 +25,11 @@ def draw(policy: np.ndarray, temperature: float, rng: np.random.Generator) -> np
 
 
 def prepare_process(seed: int) -> None:
-    """Limit torch to one thread, seed the global generators, and flush denormal numbers to 0. Processors are ten times
-    slower on denormals, and the optimiser's moving averages of a dead unit decay into them."""
+    """Limit torch and NumPy's BLAS to one thread, seed the global generators, and flush denormal numbers to 0.
+    Processors are ten times slower on denormals, and the optimiser's moving averages of a dead unit decay into them.
+    Matrices are small here: several threads gain nothing, and wait for each other where other programs run."""
     torch.set_num_threads(1)
+    threadpool_limits(1, user_api="blas")
     torch.set_flush_denormal(True)
     torch.manual_seed(seed)
     np.random.seed(seed)

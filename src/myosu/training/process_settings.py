@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from myosu.errors import UserError
 from myosu.randomness import randomness_kept
@@ -28,9 +29,10 @@ def repeatable(deterministic: bool) -> Iterator[None]:
 
 @contextmanager
 def settings_restored() -> Iterator[None]:
-    """Context that restores torch's number of threads and the random generators at its end."""
+    """Context that restores the numbers of threads of torch and of NumPy's BLAS, and the random generators, at its end.
+    """
     threads = torch.get_num_threads()
-    with randomness_kept():
+    with randomness_kept(), threadpool_limits():
         try:
             yield
         finally:
