@@ -24,12 +24,17 @@ def draw(policy: np.ndarray, temperature: float, rng: np.random.Generator) -> np
         return np.argmax(np.log(policy) / temperature + rng.gumbel(size=policy.shape), axis=1)
 
 
-def prepare_process(seed: int) -> None:
-    """Limit torch and NumPy's BLAS to one thread, seed the global generators, and flush denormal numbers to 0.
-    Processors are ten times slower on denormals, and the optimiser's moving averages of a dead unit decay into them.
-    Matrices are small here: several threads gain nothing, and wait for each other where other programs run."""
+def use_one_thread() -> None:
+    """Limit torch and NumPy's BLAS to one thread. Matrices are small here: several threads gain nothing, and wait for
+    each other where other programs run."""
     torch.set_num_threads(1)
     threadpool_limits(1, user_api="blas")
+
+
+def prepare_process(seed: int) -> None:
+    """Use one thread, seed the global generators, and flush denormal numbers to 0. Processors are ten times slower on
+    denormals, and the optimiser's moving averages of a dead unit decay into them."""
+    use_one_thread()
     torch.set_flush_denormal(True)
     torch.manual_seed(seed)
     np.random.seed(seed)

@@ -35,12 +35,11 @@ def main(arguments: list[str]) -> int:
     options = parse(Options, "card", arguments)
     check_games(options.games)
     trust_if(options.trust)
-    import torch
-
+    from myosu.randomness import use_one_thread
     from myosu.runs.checkpoint import find_checkpoint
     from myosu.sharing.card import write_card
 
-    torch.set_num_threads(1)
+    use_one_thread()
     folder = options.output or find_checkpoint(options.run).path.parent.parent / "card"
     print(write_card(options.run, folder, options.license, options.games, options.opponent))
     return 0

@@ -60,14 +60,13 @@ def main(arguments: list[str]) -> int:
     trust_if(options.trust)
     check_seed(options.seed)
     check_simulations(options.simulations)
-    import torch
-
     from myosu.evaluation.mastery import mastery
     from myosu.evaluation.report import evaluation_report, match_report
     from myosu.players.agent import load_agent
     from myosu.players.apv_name import named_apv
+    from myosu.randomness import use_one_thread
 
-    torch.set_num_threads(1)
+    use_one_thread()
     if options.run.startswith("apv:"):
         if options.recordings or options.experts:
             raise UserError("--recordings and --experts compare a run with recorded games: name a run, not apv:.")

@@ -40,16 +40,15 @@ def main(arguments: list[str]) -> int:
     trust_if(options.trust)
     check_seed(options.seed)
     check_simulations(options.simulations)
-    import torch
-
     from myosu.evaluation.gtp_analysis import AnalysisEngine
     from myosu.evaluation.gtp_engine import GtpEngine
     from myosu.players.agent import AgentPlayer, load_agent
     from myosu.players.apv import APVPlayer, analyst_of
     from myosu.players.apv_name import named_apv
     from myosu.players.gtp import title
+    from myosu.randomness import use_one_thread
 
-    torch.set_num_threads(1)
+    use_one_thread()
     player: APVPlayer | AgentPlayer
     if options.run.startswith("apv:"):
         player = named_apv(options.run, options.game, options.simulations, options.seed)

@@ -124,12 +124,11 @@ def _in_browser(options: Options, server: ModuleType, room: Room | Screen) -> in
 
 
 def _in_terminal(options: Options, seat: int) -> int:
-    import torch
-
     from myosu.players.agent import AgentPlayer, load_agent
     from myosu.players.apv_name import named_apv
+    from myosu.randomness import use_one_thread
 
-    torch.set_num_threads(1)
+    use_one_thread()
     if options.run.startswith("apv:"):
         searching = named_apv(options.run, None, options.simulations, options.seed)
         Table(searching.game, searching, seat).play()

@@ -38,10 +38,9 @@ def main(arguments: list[str]) -> int:
     options = parse(Options, "push", arguments)
     check_games(options.games)
     trust_if(options.trust)
-    import torch
-
+    from myosu.randomness import use_one_thread
     from myosu.sharing.hub import push
 
-    torch.set_num_threads(1)
+    use_one_thread()
     print(push(options.run, options.name, options.license, options.private, options.games, options.opponent))
     return 0

@@ -36,13 +36,12 @@ class Options:
 
 def main(arguments: list[str]) -> int:
     options = parse(Options, "recipe", arguments)
-    import torch
-
     from myosu.errors import UserError
+    from myosu.randomness import use_one_thread
     from myosu.recipes.figures import plot_figures
     from myosu.recipes.recipe import read_recipe, run_recipe
 
-    torch.set_num_threads(1)
+    use_one_thread()
     recipe = read_recipe(options.recipe, options.quick)
     folder = options.folder or Path("runs") / f"{recipe.name}{'-quick' * options.quick}"
     console = Console(stderr=options.json, highlight=False)

@@ -27,12 +27,11 @@ def main(arguments: list[str]) -> int:
         arguments = ["--help" if word == "--help-all" else word for word in arguments]
     elif not {"--help", "-h"}.isdisjoint(arguments):
         parse(_options(*_algorithm_and_preset(arguments), FIRST), "train", ["--help"])
-    import torch
-
     from myosu.api import train
+    from myosu.randomness import use_one_thread
     from myosu.runs.config import TrainConfig
 
-    torch.set_num_threads(1)
+    use_one_thread()
     algorithm, preset = _algorithm_and_preset(arguments)
     options = vars(parse(_options(algorithm, preset), "train", arguments))
     given = {name for name in options if _is_given(name, arguments)}

@@ -59,14 +59,13 @@ def main(arguments: list[str]) -> int:
     if options.final_seeds == 1:
         raise UserError("--final-seeds 1: one run has no interval; choose 2 or more, or 0 for no final figure.")
     check_seed(options.seed)
-    import torch
-
     from myosu.algorithms import load_algorithm
     from myosu.envs.making import absolute_name
+    from myosu.randomness import use_one_thread
     from myosu.tuning.space import load_space
     from myosu.tuning.study import Plan, Study
 
-    torch.set_num_threads(1)
+    use_one_thread()
     game, algorithm = absolute_name(options.env), absolute_name(options.algorithm)
     space = load_space(algorithm, load_algorithm(algorithm).Config, options.space)
     plan = Plan(game, algorithm, space, options.env_steps,

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -149,14 +150,15 @@ def play_both_seats(environment: Environment, agent: Agent, opponent: str, games
     require_both_seats(games)
     other, seats, finished = load_opponent(opponent, environment, seed), list[EpisodesResult](), list[Seating]()
 
-    def make(count: int, seed: int) -> VectorEnv:
+    def make(seat: int, count: int, seed: int) -> VectorEnv:
         assert environment.maker is not None
-        env = AgainstAgents(environment.maker, count, seed, other, seat=len(seats))
+        env = AgainstAgents(environment.maker, count, seed, other, seat)
         env.finished = finished
         return env
 
     for seat in (0, 1):
-        seats.append(play_episodes(environment, agent, games // 2, derive_seed(seed, seat), most_steps / 2, make))
+        seats.append(play_episodes(environment, agent, games // 2, derive_seed(seed, seat), most_steps / 2,
+                                   partial(make, seat)))
     whole: dict[str, Any] = {name: np.concatenate([getattr(played, name) for played in seats])
                              for name in ("returns", "raw_returns", "lengths", "truncated")}
     both = replace(seats[0], seconds=seats[0].seconds + seats[1].seconds, **whole)

@@ -2,8 +2,7 @@
 algorithm's ``Config``. Environments without a file of their own use that of their kind: ``ALGORITHM/atari.toml`` is
 for all games with the frames of ``--atari``, ``board.toml`` for two-player board games, ``categories.toml`` for
 environments that are observed as categories (``Discrete``, ``MultiDiscrete``), ``vectors.toml`` for those observed as a
-vector of numbers, ``environment.toml`` for environments of any kind (all but native
-games)."""
+vector of numbers, ``environment.toml`` for environments of any kind (all but native games)."""
 
 from __future__ import annotations
 

@@ -210,7 +210,7 @@ class GameRecord:
         data |= {name: getattr(self, name) for name in (
             "index", "env_steps", "weights_version", "length", "returns", "raw_returns", "terminated", "truncated")}
         data |= {name: value for name in ("players", "taken_back", "started", "ended", "unchosen", "replies",
-                                                      "adjudicated")
+                                         "adjudicated")
                  if (value := getattr(self, name))}
         return data | {name: value for name in ("seed", "actions") if (value := getattr(self, name)) is not None}
 

@@ -181,6 +181,6 @@ def _numbers(values: np.ndarray) -> list[float | None]:
 
 
 def _one_thread() -> None:
-    import torch
+    from myosu.randomness import use_one_thread
 
-    torch.set_num_threads(1)
+    use_one_thread()
